@@ -1,0 +1,25 @@
+//! What a network is before its first block: chain specification, presets, and the genesis file.
+//!
+//! A genesis file is geth's format plus one section `bttc`. [`ChainSpec::from_json`] reads and checks it; the
+//! executor builds the genesis block from it. There is no state and no execution here.
+//!
+//! The differences between this chain's rules and Ethereum's are named by [`Rules`]; the executor asks nothing else.
+#![forbid(unsafe_code)]
+
+mod dev;
+mod error;
+mod file;
+mod params;
+mod predeploys;
+mod rules;
+mod spec;
+
+pub use dev::{DEV_KEYS, dev_accounts};
+pub use error::Error;
+pub use file::{BttcSection, GenesisValidator, Supply};
+pub use params::{ChainParams, Preset};
+pub use predeploys::{
+    MODULE_ADDRESSES, MODULE_STUB, REWARD_POOL_SLOT, REWARDS_ADDRESS, STAKING_ADDRESS, SYSTEM_CALLER, predeploys,
+};
+pub use rules::{BlobSchedule, EthereumRules, EvmFork, Rules};
+pub use spec::{ChainSpec, KNOWN_FORKS};

@@ -1,0 +1,332 @@
+//! The chain specification: a genesis file, read and checked.
+
+use crate::file::{BttcSection, GenesisValidator, Supply};
+use crate::params::Preset;
+use crate::predeploys::predeploys;
+use crate::rules::Rules;
+use crate::{Error, dev_accounts};
+use alloy_genesis::{Genesis, GenesisAccount};
+use alloy_primitives::{Address, U256};
+use bttc_types::{Validator, ValidatorSet};
+use std::collections::BTreeMap;
+
+/// Forks that this program implements. A chain whose schedule names another one cannot be followed past its height.
+pub const KNOWN_FORKS: [&str; 1] = ["osaka"];
+
+/// Everything that defines a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainSpec {
+    /// geth's part of the file.
+    pub genesis: Genesis,
+    /// Our part of the file.
+    pub bttc: BttcSection,
+    /// Rules of execution.
+    pub rules: Rules,
+}
+
+impl ChainSpec {
+    /// A new network of a preset's kind with these validators; `local` networks fund the development accounts.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn new(preset: Preset, timestamp: u64, validators: Vec<GenesisValidator>) -> Result<Self, Error> {
+        let mut alloc = predeploys();
+        let mut supply = Supply {
+            reserve: U256::ZERO,
+            reward_pool: U256::ZERO,
+            tron_supply: U256::ZERO,
+            tron_locked: U256::ZERO,
+        };
+        if preset == Preset::Local {
+            for (address, balance) in dev_accounts() {
+                alloc.insert(address, GenesisAccount::default().with_balance(balance));
+            }
+            let btt = U256::from(10u64).pow(U256::from(18));
+            supply.reserve = U256::from(1_000_000_000u64) * btt;
+            supply.reward_pool = U256::from(1_000_000_000u64) * btt;
+        }
+        let params = preset.params();
+        let mut genesis = Genesis {
+            timestamp,
+            gas_limit: params.gas_limit,
+            base_fee_per_gas: Some(u128::from(params.min_base_fee)),
+            alloc,
+            ..Genesis::default()
+        };
+        genesis.config.chain_id = preset.chain_id();
+        activate_all_forks(&mut genesis.config);
+        let forks = BTreeMap::from([("osaka".to_owned(), 0)]);
+        let spec = Self {
+            genesis,
+            bttc: BttcSection { preset, params, validators, supply, forks },
+            rules: Rules::Bttc,
+        };
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// Reads and checks a genesis file.
+    ///
+    /// # Errors
+    /// [`Error::Json`], [`Error::NoBttcSection`] or [`Error::Invalid`].
+    pub fn from_json(text: &str) -> Result<Self, Error> {
+        let json = |error: serde_json::Error| Error::Json(error.to_string());
+        let mut value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
+        let section = value
+            .as_object_mut()
+            .and_then(|object| object.remove("bttc"))
+            .ok_or(Error::NoBttcSection)?;
+        let bttc: BttcSection = serde_json::from_value(section).map_err(json)?;
+        let genesis: Genesis = serde_json::from_value(value).map_err(json)?;
+        let spec = Self { genesis, bttc, rules: Rules::Bttc };
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// Writes the genesis file.
+    ///
+    /// # Errors
+    /// [`Error::Json`].
+    pub fn to_json(&self) -> Result<String, Error> {
+        let json = |error: serde_json::Error| Error::Json(error.to_string());
+        let mut value = serde_json::to_value(&self.genesis).map_err(json)?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("bttc".into(), serde_json::to_value(&self.bttc).map_err(json)?);
+        }
+        serde_json::to_string_pretty(&value).map_err(json)
+    }
+
+    /// The chain id.
+    pub fn chain_id(&self) -> u64 {
+        self.genesis.config.chain_id
+    }
+
+    /// The validator set of the block at `height`: the genesis set, its rotation advanced to that height. Priorities
+    /// restart at every epoch.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]; never for a spec that was validated.
+    pub fn validator_set(&self, height: u64) -> Result<ValidatorSet, Error> {
+        Ok(self.first_validator_set()?.advanced(self.epoch_offset(height)))
+    }
+
+    /// Epoch of a block: blocks 1 to `epoch_blocks` are epoch 0.
+    pub fn epoch(&self, height: u64) -> u64 {
+        height.saturating_sub(1) / self.bttc.params.epoch_blocks.max(1)
+    }
+
+    /// Position of a block within its epoch.
+    pub fn epoch_offset(&self, height: u64) -> u64 {
+        height.saturating_sub(1) % self.bttc.params.epoch_blocks.max(1)
+    }
+
+    /// The genesis set with priorities zero.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn first_validator_set(&self) -> Result<ValidatorSet, Error> {
+        let validators = self
+            .bttc
+            .validators
+            .iter()
+            .map(|entry| Validator { address: entry.address, owner: entry.owner, power: entry.power })
+            .collect();
+        ValidatorSet::new(validators).map_err(|error| Error::invalid("bttc.validators", error.to_string()))
+    }
+
+    /// The first fork in the schedule that this program does not know, with its height: the node must stop before.
+    pub fn unknown_fork(&self) -> Option<(&str, u64)> {
+        self.bttc
+            .forks
+            .iter()
+            .filter(|(name, _)| !KNOWN_FORKS.contains(&name.as_str()))
+            .map(|(name, height)| (name.as_str(), *height))
+            .min_by_key(|(_, height)| *height)
+    }
+
+    /// Checks everything that can be checked without executing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn validate(&self) -> Result<(), Error> {
+        let params = &self.bttc.params;
+        params.validate()?;
+        if self.bttc.preset != Preset::Local && self.chain_id() != self.bttc.preset.chain_id() {
+            return Err(Error::invalid(
+                "config.chainId",
+                format!("preset {:?} has chain id {}", self.bttc.preset, self.bttc.preset.chain_id()),
+            ));
+        }
+        // Signature `v` of a legacy transaction is chain id * 2 + 36 and must fit 64 bits.
+        if self.chain_id() == 0 || self.chain_id() > u64::MAX / 2 - 36 {
+            return Err(Error::invalid("config.chainId", "must be positive and below 2^63 - 36"));
+        }
+        if self.genesis.gas_limit != params.gas_limit {
+            return Err(Error::invalid("gasLimit", "must equal bttc.params.gasLimit"));
+        }
+        if self.genesis.base_fee_per_gas != Some(u128::from(params.min_base_fee)) {
+            return Err(Error::invalid("baseFeePerGas", "must equal bttc.params.minBaseFee"));
+        }
+        if self.bttc.forks.get("osaka") != Some(&0) {
+            return Err(Error::invalid("bttc.forks.osaka", "must be 0: Osaka is in force from genesis"));
+        }
+        if self.genesis.timestamp > 253_402_300_799 {
+            return Err(Error::invalid("timestamp", "is after the year 9999; it is in seconds"));
+        }
+        let set = self.first_validator_set()?;
+        if set.len() > usize::from(params.max_validators) {
+            return Err(Error::invalid(
+                "bttc.validators",
+                format!("has {} entries, bttc.params.maxValidators is {}", set.len(), params.max_validators),
+            ));
+        }
+        for (address, required) in predeploys() {
+            let found = self.genesis.alloc.get(&address);
+            if found.and_then(|account| account.code.as_ref()) != required.code.as_ref() {
+                return Err(Error::invalid("alloc", format!("system account {address} is missing or has other code")));
+            }
+        }
+        self.validate_supply()
+    }
+
+    /// On public networks every coin must be backed by a coin locked on TRON.
+    fn validate_supply(&self) -> Result<(), Error> {
+        let supply = &self.bttc.supply;
+        let overflow = || Error::invalid("bttc.supply", "the sums exceed 2^256");
+        let allocations = self
+            .genesis
+            .alloc
+            .values()
+            .try_fold(U256::ZERO, |sum, account| sum.checked_add(account.balance))
+            .ok_or_else(overflow)?;
+        let issued = allocations.checked_add(supply.reward_pool).ok_or_else(overflow)?;
+        let backed = supply.reserve.checked_add(supply.tron_locked).ok_or_else(overflow)?;
+        match self.bttc.preset {
+            Preset::Local => Ok(()),
+            Preset::Mainnet | Preset::Donau => {
+                if backed != supply.tron_supply {
+                    return Err(Error::invalid(
+                        "bttc.supply",
+                        format!("reserve + tronLocked is {backed}, but must equal tronSupply {}", supply.tron_supply),
+                    ));
+                }
+                if issued > supply.tron_locked {
+                    return Err(Error::invalid(
+                        "bttc.supply",
+                        format!("allocations + rewardPool is {issued}, more than tronLocked {}", supply.tron_locked),
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes over accounts (a geth or bor state dump) that are not allocated yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when an address is allocated twice.
+    pub fn import_accounts(
+        &mut self,
+        accounts: impl IntoIterator<Item = (Address, GenesisAccount)>,
+    ) -> Result<usize, Error> {
+        let mut count = 0;
+        for (address, account) in accounts {
+            if self.genesis.alloc.insert(address, account).is_some() {
+                return Err(Error::invalid("alloc", format!("{address} is allocated already")));
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Marks every fork up to Osaka active from genesis, as wallets and tools read it from the file.
+fn activate_all_forks(config: &mut alloy_genesis::ChainConfig) {
+    let zero = Some(0);
+    config.homestead_block = zero;
+    config.eip150_block = zero;
+    config.eip155_block = zero;
+    config.eip158_block = zero;
+    config.byzantium_block = zero;
+    config.constantinople_block = zero;
+    config.petersburg_block = zero;
+    config.istanbul_block = zero;
+    config.berlin_block = zero;
+    config.london_block = zero;
+    config.merge_netsplit_block = zero;
+    config.shanghai_time = zero;
+    config.cancun_time = zero;
+    config.prague_time = zero;
+    config.osaka_time = zero;
+    config.terminal_total_difficulty = Some(U256::ZERO);
+    config.terminal_total_difficulty_passed = true;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn validators(count: u8) -> Vec<GenesisValidator> {
+        (1..=count)
+            .map(|index| GenesisValidator {
+                address: Address::with_last_byte(index),
+                owner: Address::with_last_byte(index),
+                power: 10,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_genesis_file_reads_back_as_it_was_written() {
+        let spec = ChainSpec::new(Preset::Local, 1_700_000_000, validators(4)).unwrap();
+        let text = spec.to_json().unwrap();
+        assert_eq!(ChainSpec::from_json(&text).unwrap(), spec);
+    }
+
+    #[test]
+    fn unknown_fields_in_our_section_are_refused() {
+        let spec = ChainSpec::new(Preset::Local, 0, validators(1)).unwrap();
+        let text = spec.to_json().unwrap().replace("\"burnRatioBps\"", "\"burnRatio\"");
+        assert!(matches!(ChainSpec::from_json(&text), Err(Error::Json(_))));
+    }
+
+    #[test]
+    fn a_public_network_must_be_backed_to_the_last_coin() {
+        let mut spec = ChainSpec::new(Preset::Donau, 0, validators(1)).unwrap();
+        spec.bttc.supply.tron_supply = U256::from(1_000);
+        spec.bttc.supply.tron_locked = U256::from(400);
+        spec.bttc.supply.reserve = U256::from(600);
+        spec.bttc.supply.reward_pool = U256::from(400);
+        spec.validate().unwrap();
+        spec.bttc.supply.reward_pool = U256::from(401);
+        assert!(spec.validate().is_err());
+        spec.bttc.supply.reward_pool = U256::ZERO;
+        spec.bttc.supply.reserve = U256::from(601);
+        assert!(spec.validate().is_err());
+    }
+
+    #[test]
+    fn priorities_restart_with_every_epoch() {
+        let spec = ChainSpec::new(Preset::Local, 0, validators(3)).unwrap();
+        let epoch = spec.bttc.params.epoch_blocks;
+        assert_eq!(spec.validator_set(1).unwrap(), spec.validator_set(1 + epoch).unwrap());
+        assert_ne!(spec.validator_set(1).unwrap(), spec.validator_set(2).unwrap());
+        assert_eq!((spec.epoch(epoch), spec.epoch(epoch + 1)), (0, 1));
+    }
+
+    #[test]
+    fn an_unknown_fork_is_named_with_its_height() {
+        let mut spec = ChainSpec::new(Preset::Local, 0, validators(1)).unwrap();
+        assert_eq!(spec.unknown_fork(), None);
+        spec.bttc.forks.insert("later".into(), 500);
+        spec.bttc.forks.insert("soon".into(), 40);
+        assert_eq!(spec.unknown_fork(), Some(("soon", 40)));
+    }
+
+    #[test]
+    fn development_keys_belong_to_their_addresses() {
+        for (address, key) in crate::DEV_KEYS {
+            assert_eq!(bttc_types::SecretKey::from_bytes(&key.0).unwrap().address(), address);
+        }
+    }
+}
