@@ -1,1 +1,34 @@
-//! Placeholder.
+//! What a block does: builds, validates and executes blocks on revm, and answers calls.
+//!
+//! - [`Executor`] builds blocks for the proposer, validates other proposers' blocks and keeps the result by block
+//!   hash until the block is committed; so a decided block is executed once.
+//! - [`initialize_genesis`] builds the genesis block.
+//! - [`simulate`] runs calls, gas estimates and access lists on any kept state.
+//! - [`ethereum`] runs transactions and blocks under Ethereum's rules for other people's test suites.
+//!
+//! The differences between this chain's rules and Ethereum's are in `bttc.rs` and `ethereum.rs`; everything else is
+//! shared.
+#![forbid(unsafe_code)]
+
+mod block_state;
+mod bttc;
+mod build;
+mod cpu;
+mod environment;
+mod error;
+pub mod ethereum;
+mod executor;
+mod genesis;
+mod receipts;
+mod run;
+pub mod simulate;
+mod validate;
+
+pub use block_state::{BlockState, CodeCache};
+pub use build::{BuildInput, TransactionSource, Verdict};
+pub use cpu::StageTimes;
+pub use environment::{EvmInput, spec_id};
+pub use error::{Error, Invalid};
+pub use executor::{ExecutedBlock, Executor};
+pub use genesis::{genesis_header, initialize_genesis};
+pub use receipts::{StoredReceipt, decode_receipts, encode_receipts};

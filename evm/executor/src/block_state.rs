@@ -1,0 +1,225 @@
+//! The state while a block runs: what it has changed so far over what was there before.
+
+use alloy_primitives::map::{AddressMap, B256Map, HashMap, U256Map};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use bttc_state::{Account, AccountChange, StateDiff, StateRead};
+use quick_cache::sync::Cache;
+use revm::bytecode::Bytecode;
+use revm::database_interface::{DBErrorMarker, Database, DatabaseCommit};
+use revm::state::AccountInfo;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Analysed code by hash, shared by all blocks and calls: code is analysed once, not at every call.
+#[derive(Debug)]
+pub struct CodeCache(Cache<B256, Bytecode>);
+
+impl CodeCache {
+    /// A cache of this many contracts (24 KiB each at most, and as much again for the analysis).
+    pub fn new(contracts: usize) -> Arc<Self> {
+        Arc::new(Self(Cache::new(contracts)))
+    }
+}
+
+/// The store's error in revm's clothes.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StateError(#[from] pub bttc_state::Error);
+
+impl DBErrorMarker for StateError {}
+
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    info: Option<AccountInfo>,
+    /// Differs (or may differ) from what the store has.
+    dirty: bool,
+    /// What the store has in storage is gone.
+    wiped: bool,
+    /// Slots read or written; `true` when written.
+    storage: U256Map<(U256, bool)>,
+}
+
+/// An overlay over a state reader. Implements revm's database; every transaction's changes are committed to it.
+pub struct BlockState<'a> {
+    base: &'a dyn StateRead,
+    code_cache: Arc<CodeCache>,
+    accounts: AddressMap<Entry>,
+    code: B256Map<Bytecode>,
+    hashes: HashMap<u64, B256>,
+}
+
+impl std::fmt::Debug for BlockState<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockState").field("accounts", &self.accounts.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> BlockState<'a> {
+    /// Nothing changed yet.
+    pub fn new(base: &'a dyn StateRead, code_cache: Arc<CodeCache>) -> Self {
+        Self {
+            base,
+            code_cache,
+            accounts: AddressMap::default(),
+            code: B256Map::default(),
+            hashes: HashMap::default(),
+        }
+    }
+
+    fn entry(&mut self, address: Address) -> Result<&mut Entry, StateError> {
+        use alloy_primitives::map::Entry as MapEntry;
+        match self.accounts.entry(address) {
+            MapEntry::Occupied(entry) => Ok(entry.into_mut()),
+            MapEntry::Vacant(vacant) => {
+                let info = self.base.account(address)?.map(account_info);
+                Ok(vacant.insert(Entry { info, ..Entry::default() }))
+            }
+        }
+    }
+
+    /// Adds to a balance outside any transaction; creates the account when needed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn add_balance(&mut self, address: Address, amount: U256) -> Result<(), StateError> {
+        let entry = self.entry(address)?;
+        let info = entry.info.get_or_insert_default();
+        info.balance = info.balance.saturating_add(amount);
+        entry.dirty = true;
+        if info.is_empty() {
+            entry.info = None;
+        }
+        Ok(())
+    }
+
+    /// Sets a slot outside any transaction.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn set_storage(&mut self, address: Address, slot: U256, value: U256) -> Result<(), StateError> {
+        let entry = self.entry(address)?;
+        entry.storage.insert(slot, (value, true));
+        entry.dirty = true;
+        Ok(())
+    }
+
+    /// Everything that changed, in canonical order.
+    pub fn into_diff(self) -> StateDiff {
+        let mut diff = StateDiff::default();
+        for (address, entry) in self.accounts {
+            if !entry.dirty {
+                continue;
+            }
+            let account = entry.info.map(|info| Account {
+                nonce: info.nonce,
+                balance: info.balance,
+                code_hash: info.code_hash,
+                ..Account::default()
+            });
+            let storage: BTreeMap<U256, U256> =
+                entry.storage.into_iter().filter(|(_, (_, written))| *written).map(|(slot, (value, _))| (slot, value)).collect();
+            diff.accounts.insert(address, AccountChange { account, wiped: entry.wiped, storage });
+        }
+        diff.code = self.code.into_iter().map(|(hash, code)| (hash, code.original_bytes())).collect();
+        diff
+    }
+}
+
+fn account_info(account: Account) -> AccountInfo {
+    // `AccountInfo::default` carries empty code; an account of the store has code to be loaded when it is needed.
+    AccountInfo { balance: account.balance, nonce: account.nonce, code_hash: account.code_hash, ..AccountInfo::default() }
+        .without_code()
+}
+
+impl Database for BlockState<'_> {
+    type Error = StateError;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Self::Error> {
+        Ok(self.entry(address)?.info.clone())
+    }
+
+    fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, Self::Error> {
+        if code_hash == KECCAK256_EMPTY {
+            return Ok(Bytecode::default());
+        }
+        if let Some(code) = self.code.get(&code_hash) {
+            return Ok(code.clone());
+        }
+        if let Some(code) = self.code_cache.0.get(&code_hash) {
+            return Ok(code);
+        }
+        let bytes = self.base.code(code_hash)?.ok_or_else(|| bttc_state::Error::Corrupt {
+            table: "code",
+            key: code_hash.to_string(),
+            reason: "an account's code is missing".into(),
+        })?;
+        // Stored code was deployable or is a delegation; anything else would have been refused when it was stored.
+        let code = Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes));
+        self.code_cache.0.insert(code_hash, code.clone());
+        Ok(code)
+    }
+
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, Self::Error> {
+        let base = self.base;
+        let entry = self.entry(address)?;
+        if let Some((value, _)) = entry.storage.get(&slot) {
+            return Ok(*value);
+        }
+        let value = if entry.wiped || entry.info.is_none() { U256::ZERO } else { base.storage(address, slot)? };
+        entry.storage.insert(slot, (value, false));
+        Ok(value)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, Self::Error> {
+        if let Some(hash) = self.hashes.get(&number) {
+            return Ok(*hash);
+        }
+        Ok(self.base.block_hash(number)?.unwrap_or_default())
+    }
+}
+
+impl DatabaseCommit for BlockState<'_> {
+    fn commit(&mut self, changes: AddressMap<revm::state::Account>) {
+        for (address, account) in changes {
+            if !account.is_touched() {
+                continue;
+            }
+            let entry = self.accounts.entry(address).or_default();
+            entry.dirty = true;
+            if account.is_selfdestructed() {
+                entry.info = None;
+                entry.wiped = true;
+                entry.storage.clear();
+                continue;
+            }
+            if account.is_created() {
+                entry.wiped = true;
+                entry.storage.clear();
+            } else if account.is_empty() {
+                // EIP-161. An empty account has no storage: nothing could have written it.
+                entry.info = None;
+                entry.storage.clear();
+                continue;
+            }
+            for (slot, value) in account.storage {
+                if value.is_changed() || account.status.contains(revm::state::AccountStatus::Created) {
+                    entry.storage.insert(slot, (value.present_value, true));
+                }
+            }
+            let mut info = account.info;
+            if let Some(code) = info.code.take()
+                && info.code_hash != KECCAK256_EMPTY
+                && entry.info.as_ref().is_none_or(|before| before.code_hash != info.code_hash)
+            {
+                self.code.entry(info.code_hash).or_insert(code);
+            }
+            entry.info = Some(info);
+        }
+    }
+}
+
+impl alloy_evm::overrides::OverrideBlockHashes for BlockState<'_> {
+    fn override_block_hashes(&mut self, hashes: BTreeMap<u64, B256>) {
+        self.hashes.extend(hashes);
+    }
+}

@@ -1,0 +1,393 @@
+//! Calls without consequences: `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
+
+use crate::block_state::{BlockState, CodeCache, StateError};
+use crate::{Error, EvmInput};
+use alloy_consensus::Header;
+use alloy_eips::eip2930::AccessList;
+use alloy_evm::overrides::{apply_block_overrides, apply_state_overrides};
+use alloy_primitives::{Address, Bytes, TxKind, U256};
+use alloy_rpc_types_eth::state::StateOverride;
+use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
+use bttc_genesis::ChainSpec;
+use bttc_state::StateRead;
+use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction};
+use revm::context::{BlockEnv, CfgEnv, Context, ContextTr, TxEnv};
+use revm::context_interface::either::Either;
+use revm::database_interface::Database;
+use revm::{ExecuteEvm, InspectEvm, MainBuilder, MainContext};
+use revm_inspectors::access_list::AccessListInspector;
+use std::sync::Arc;
+
+/// Gas that one transaction may use at most (EIP-7825).
+pub const TRANSACTION_GAS_CAP: u64 = 1 << 24;
+
+/// What a call runs on.
+pub struct CallContext<'a> {
+    /// State after the block.
+    pub state: &'a dyn StateRead,
+    /// The block.
+    pub header: &'a Header,
+    /// The chain.
+    pub spec: &'a ChainSpec,
+    /// Analysed code.
+    pub code_cache: &'a Arc<CodeCache>,
+    /// Changes to the state before the call.
+    pub state_overrides: Option<StateOverride>,
+    /// Changes to the block environment.
+    pub block_overrides: Option<BlockOverrides>,
+    /// Most gas that a call may use.
+    pub gas_cap: u64,
+}
+
+/// Why a call gave no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The call could not be made into a transaction that may run.
+    #[error("{0}")]
+    Invalid(String),
+    /// The callee reverted.
+    #[error("execution reverted")]
+    Reverted(Bytes),
+    /// The EVM stopped (out of gas, invalid opcode, ...).
+    #[error("execution halted: {0}")]
+    Halted(String),
+    /// Estimation: even the most gas allowed is not enough.
+    #[error("gas required exceeds allowance ({0})")]
+    GasExceedsAllowance(u64),
+    /// This node failed.
+    #[error(transparent)]
+    Node(#[from] Error),
+}
+
+impl From<StateError> for CallError {
+    fn from(StateError(error): StateError) -> Self {
+        Self::Node(Error::Store(error))
+    }
+}
+
+/// An access list, the gas used with it, and the failure if the call failed.
+#[derive(Clone, Debug)]
+pub struct AccessListOutcome {
+    /// What the call touches.
+    pub access_list: AccessList,
+    /// Gas used with that list.
+    pub gas_used: u64,
+    /// Revert or halt, in words.
+    pub error: Option<String>,
+}
+
+struct Prepared<'a> {
+    state: BlockState<'a>,
+    cfg: CfgEnv,
+    block: BlockEnv,
+    transaction: TxEnv,
+}
+
+impl CallContext<'_> {
+    /// Runs a call.
+    ///
+    /// # Errors
+    /// [`CallError`]; a revert is [`CallError::Reverted`] with the callee's data.
+    pub fn call(&self, request: TransactionRequest) -> Result<Bytes, CallError> {
+        let prepared = self.prepare(request, self.gas_cap)?;
+        output_of(run(prepared)?)
+    }
+
+    /// The least gas limit with which the transaction succeeds, within 1.5 %.
+    ///
+    /// # Errors
+    /// [`CallError`]; the call's own failure when it fails with the most gas allowed, too.
+    pub fn estimate_gas(&self, request: TransactionRequest) -> Result<u64, CallError> {
+        let cap = self.gas_cap.min(TRANSACTION_GAS_CAP).min(self.header.gas_limit);
+        let mut highest = request.gas.filter(|gas| *gas >= 21_000).unwrap_or(cap).min(cap);
+        let mut prepared = self.prepare(request, cap)?;
+        prepared.transaction.gas_limit = highest;
+        if prepared.transaction.gas_price > 0 {
+            let allowance = alloy_evm::call::caller_gas_allowance(&mut prepared.state, &prepared.transaction)
+                .map_err(|error| CallError::Invalid(error.to_string()))?;
+            highest = highest.min(allowance);
+            prepared.transaction.gas_limit = highest;
+        }
+        if self.is_plain_transfer(&mut prepared)? && highest >= 21_000 {
+            prepared.transaction.gas_limit = 21_000;
+            let mut attempt = Attempt::new(prepared);
+            if let Some(ExecutionResult::Success { .. }) = attempt.run(21_000)? {
+                return Ok(21_000);
+            }
+            prepared = attempt.into_prepared();
+        }
+        let mut attempt = Attempt::new(prepared);
+        let first = match attempt.run(highest)? {
+            None => return Err(CallError::GasExceedsAllowance(highest)),
+            Some(result) => result,
+        };
+        let used = first.tx_gas_used();
+        let refunded = first.gas().inner_refunded();
+        match first {
+            ExecutionResult::Success { .. } => {}
+            ExecutionResult::Revert { output, .. } => return Err(CallError::Reverted(output)),
+            ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => {
+                return Err(CallError::GasExceedsAllowance(highest));
+            }
+            ExecutionResult::Halt { reason, .. } => return Err(CallError::Halted(format!("{reason:?}"))),
+        }
+        let mut lowest = used.saturating_sub(1);
+        // What 63/64 of gas passed on, the call stipend and refunds can hide.
+        let optimistic = used.saturating_add(refunded).saturating_add(2_300).saturating_mul(64) / 63;
+        if optimistic < highest {
+            if attempt.succeeds(optimistic)? {
+                highest = optimistic;
+            } else {
+                lowest = optimistic;
+            }
+        }
+        while lowest + 1 < highest {
+            if (highest - lowest).saturating_mul(1_000) < highest.saturating_mul(15) {
+                break;
+            }
+            // Most transactions need little more than the lower bound: look near it first.
+            let middle = (lowest + (highest - lowest) / 2).min(lowest.saturating_mul(2).max(lowest + 1));
+            if attempt.succeeds(middle)? {
+                highest = middle;
+            } else {
+                lowest = middle;
+            }
+        }
+        Ok(highest)
+    }
+
+    /// The access list that makes the call cheapest to predict, and the gas used with it.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn access_list(&self, request: TransactionRequest) -> Result<AccessListOutcome, CallError> {
+        let first = self.prepare(request.clone(), self.gas_cap)?;
+        let Prepared { state, cfg, block, transaction } = first;
+        let inspector = AccessListInspector::new(transaction.access_list.clone());
+        let mut evm = Context::mainnet()
+            .with_db(state)
+            .with_cfg(cfg)
+            .with_block(block)
+            .build_mainnet_with_inspector(inspector);
+        evm.inspect_one_tx(transaction).map_err(evm_error)?;
+        let access_list = evm.inspector.into_access_list();
+        let mut request = request;
+        request.access_list = Some(access_list.clone());
+        let result = run(self.prepare(request, self.gas_cap)?)?;
+        let gas_used = result.tx_gas_used();
+        let error = output_of(result).err().map(|error| error.to_string());
+        Ok(AccessListOutcome { access_list, gas_used, error })
+    }
+
+    fn is_plain_transfer(&self, prepared: &mut Prepared<'_>) -> Result<bool, CallError> {
+        let transaction = &prepared.transaction;
+        let TxKind::Call(to) = transaction.kind else { return Ok(false) };
+        if !transaction.data.is_empty()
+            || !transaction.access_list.is_empty()
+            || !transaction.authorization_list.is_empty()
+        {
+            return Ok(false);
+        }
+        Ok(prepared.state.basic(to)?.is_none_or(|account| account.is_empty_code_hash()))
+    }
+
+    fn prepare(&self, request: TransactionRequest, gas_cap: u64) -> Result<Prepared<'_>, CallError> {
+        let mut state = BlockState::new(self.state, Arc::clone(self.code_cache));
+        let (mut cfg, mut block) =
+            EvmInput::from_header(self.header).environment(&self.spec.rules, self.spec.chain_id());
+        if let Some(overrides) = self.block_overrides.clone() {
+            apply_block_overrides(overrides, &mut state, &mut block);
+        }
+        if let Some(overrides) = self.state_overrides.clone() {
+            apply_state_overrides(overrides, &mut state).map_err(|error| CallError::Invalid(error.to_string()))?;
+        }
+        cfg.disable_nonce_check = true;
+        cfg.disable_eip3607 = true;
+        cfg.disable_block_gas_limit = true;
+        cfg.tx_gas_limit_cap = Some(u64::MAX);
+        let transaction = self.transaction(request, &mut state, &block, gas_cap)?;
+        // Without a price the call is free, and the block's base fee must not refuse it; BASEFEE reads 0 then, as
+        // it does in geth.
+        if transaction.gas_price == 0 {
+            block.basefee = 0;
+        }
+        Ok(Prepared { state, cfg, block, transaction })
+    }
+
+    fn transaction(
+        &self,
+        request: TransactionRequest,
+        state: &mut BlockState<'_>,
+        block: &BlockEnv,
+        gas_cap: u64,
+    ) -> Result<TxEnv, CallError> {
+        let invalid = |reason: &str| CallError::Invalid(reason.to_owned());
+        if request.blob_versioned_hashes.is_some() || request.max_fee_per_blob_gas.is_some() {
+            return Err(invalid("transactions with blobs (type 3) do not exist on this chain"));
+        }
+        if request.gas_price.is_some()
+            && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some())
+        {
+            return Err(invalid("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
+        }
+        let caller = request.from.unwrap_or(Address::ZERO);
+        let (gas_price, tip) = match request.gas_price {
+            Some(price) => (price, None),
+            None => {
+                let tip = request.max_priority_fee_per_gas;
+                let price = match request.max_fee_per_gas {
+                    Some(fee) => fee,
+                    None => tip.map_or(0, |tip| tip.saturating_add(u128::from(block.basefee))),
+                };
+                (price, tip)
+            }
+        };
+        if tip.is_some_and(|tip| tip > gas_price) {
+            return Err(invalid("max priority fee per gas higher than max fee per gas"));
+        }
+        if gas_price > 0 && gas_price < u128::from(block.basefee) {
+            return Err(CallError::Invalid(format!(
+                "max fee per gas less than block base fee: address {caller}, maxFeePerGas: {gas_price}, baseFee: {}",
+                block.basefee
+            )));
+        }
+        let nonce = match request.nonce {
+            Some(nonce) => nonce,
+            None => state.basic(caller)?.map_or(0, |account| account.nonce),
+        };
+        let data = match (&request.input.input, &request.input.data) {
+            (Some(input), Some(data)) if input != data => {
+                return Err(invalid(
+                    "both \"data\" and \"input\" are set and not equal. Please use \"input\" to pass transaction call data",
+                ));
+            }
+            (Some(bytes), _) | (None, Some(bytes)) => bytes.clone(),
+            (None, None) => Bytes::new(),
+        };
+        let authorizations = request.authorization_list.unwrap_or_default();
+        let access_list = request.access_list.unwrap_or_default();
+        let kind = request.to.unwrap_or(TxKind::Create);
+        if !authorizations.is_empty() && kind.is_create() {
+            return Err(invalid("a set-code transaction must have a recipient"));
+        }
+        let tx_type = if !authorizations.is_empty() {
+            4
+        } else if tip.is_some() || request.max_fee_per_gas.is_some() {
+            2
+        } else {
+            u8::from(!access_list.is_empty())
+        };
+        let mut transaction = TxEnv {
+            tx_type,
+            caller,
+            gas_limit: request.gas.unwrap_or(gas_cap).min(gas_cap),
+            gas_price,
+            kind,
+            value: request.value.unwrap_or_default(),
+            data,
+            nonce,
+            chain_id: Some(request.chain_id.unwrap_or(self.spec.chain_id())),
+            access_list,
+            gas_priority_fee: (tx_type == 2 || tx_type == 4).then(|| tip.unwrap_or(0)),
+            authorization_list: authorizations.into_iter().map(Either::Left).collect(),
+            ..TxEnv::default()
+        };
+        if gas_price > 0 && request.gas.is_none() {
+            let allowance = alloy_evm::call::caller_gas_allowance(state, &transaction)
+                .map_err(|error| CallError::Invalid(error.to_string()))?;
+            transaction.gas_limit = transaction.gas_limit.min(allowance);
+        }
+        Ok(transaction)
+    }
+}
+
+/// Repeated runs of one transaction with different gas limits; the state is not changed by them.
+struct Attempt<'a> {
+    evm: revm::MainnetEvm<revm::handler::MainnetContext<BlockState<'a>>>,
+    transaction: TxEnv,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(prepared: Prepared<'a>) -> Self {
+        let Prepared { state, cfg, block, transaction } = prepared;
+        let evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
+        Self { evm, transaction }
+    }
+
+    fn into_prepared(self) -> Prepared<'a> {
+        Prepared {
+            cfg: self.evm.ctx.cfg().clone(),
+            block: self.evm.ctx.block().clone(),
+            state: self.evm.ctx.journaled_state.database,
+            transaction: self.transaction,
+        }
+    }
+
+    /// The result with this gas limit; `None` when it does not even pay for the transaction's own size.
+    fn run(&mut self, gas_limit: u64) -> Result<Option<ExecutionResult>, CallError> {
+        let mut transaction = self.transaction.clone();
+        transaction.gas_limit = gas_limit;
+        let result = self.evm.transact_one(transaction);
+        drop(self.evm.finalize());
+        match result {
+            Ok(result) => Ok(Some(result)),
+            Err(EVMError::Transaction(
+                InvalidTransaction::CallGasCostMoreThanGasLimit { .. }
+                | InvalidTransaction::GasFloorMoreThanGasLimit { .. },
+            )) => Ok(None),
+            Err(error) => Err(evm_error(error)),
+        }
+    }
+
+    fn succeeds(&mut self, gas_limit: u64) -> Result<bool, CallError> {
+        Ok(self.run(gas_limit)?.is_some_and(|result| result.is_success()))
+    }
+}
+
+fn run(prepared: Prepared<'_>) -> Result<ExecutionResult, CallError> {
+    let Prepared { state, cfg, block, transaction } = prepared;
+    let mut evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
+    evm.transact_one(transaction).map_err(evm_error)
+}
+
+fn output_of(result: ExecutionResult) -> Result<Bytes, CallError> {
+    match result {
+        ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+        ExecutionResult::Revert { output, .. } => Err(CallError::Reverted(output)),
+        ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => Err(CallError::Halted("out of gas".into())),
+        ExecutionResult::Halt { reason, .. } => Err(CallError::Halted(format!("{reason:?}"))),
+    }
+}
+
+fn evm_error(error: EVMError<StateError, InvalidTransaction>) -> CallError {
+    match error {
+        EVMError::Database(error) => error.into(),
+        EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => CallError::Invalid(format!(
+            "insufficient funds for gas * price + value: have {balance} want {fee}"
+        )),
+        EVMError::Transaction(InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit }) => {
+            CallError::Invalid(format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}"))
+        }
+        EVMError::Transaction(reason) => CallError::Invalid(reason.to_string()),
+        other => CallError::Invalid(other.to_string()),
+    }
+}
+
+/// The revert reason in a call's output, if it is Solidity's `Error(string)` or `Panic(uint256)`.
+pub fn revert_reason(output: &[u8]) -> Option<String> {
+    const ERROR: [u8; 4] = [0x08, 0xc3, 0x79, 0xa0];
+    const PANIC: [u8; 4] = [0x4e, 0x48, 0x7b, 0x71];
+    let (selector, body) = output.split_first_chunk::<4>()?;
+    let word = |index: usize| body.get(index * 32..(index + 1) * 32).map(U256::from_be_slice);
+    if *selector == PANIC {
+        return Some(format!("panic: 0x{:x}", word(0)?));
+    }
+    if *selector != ERROR {
+        return None;
+    }
+    let offset = usize::try_from(word(0)?).ok()?;
+    let tail = body.get(offset..)?;
+    let length = usize::try_from(U256::from_be_slice(tail.get(..32)?)).ok()?;
+    let text = tail.get(32..32usize.checked_add(length)?)?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
