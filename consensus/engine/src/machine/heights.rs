@@ -1,0 +1,303 @@
+//! From one height to the next: replay, waiting, deciding, committing, syncing.
+
+use super::{Engine, Event, HeadInfo, Output, Phase, Signing};
+use crate::Error;
+use crate::context::{CoreHeight, CoreSet};
+use crate::record::WalRecord;
+use alloy_primitives::B256;
+use bttc_types::{Height, Round, ValidatorSet, block_hash_of};
+use malachitebft_core_consensus::Input as CoreInput;
+use malachitebft_core_types::{TimeoutKind, VoteExtensionPolicy};
+use std::sync::Arc;
+
+/// How long a peer must have been ahead by one block before that block is fetched: normally it is about to be decided
+/// here too.
+pub(super) const BEHIND_MS: u64 = 300;
+
+impl Engine {
+    /// Reads the log. When it is about the next height, plays it: the same votes come out, with the signatures that
+    /// the log holds, and the core stands where it stood.
+    pub(super) fn replay(&mut self) {
+        let next = self.head.height.saturating_add(1);
+        let content = match self.env.wal.load() {
+            _ if !self.env.wal_on => None,
+            Ok(content) => content,
+            Err(error @ (Error::WalDamaged { .. } | Error::Wal { .. })) => {
+                self.env.wal_on = false;
+                self.env.stop_signing(error.to_string());
+                None
+            }
+            Err(error) => {
+                self.env.stop_signing(error.to_string());
+                None
+            }
+        };
+        let Some(content) = content.filter(|content| content.height == next && !content.records.is_empty()) else {
+            self.env.reset_wal(next);
+            return;
+        };
+        let mut entries = Vec::new();
+        let mut own_value: Option<(Round, B256)> = None;
+        for bytes in &content.records {
+            let record = match WalRecord::decode(bytes) {
+                Ok(record) => record,
+                Err(error) => {
+                    // The CRC was good, so another version wrote it: it cannot be replayed safely.
+                    self.env.wal_on = false;
+                    self.env.stop_signing(format!("write-ahead log: {error}"));
+                    return;
+                }
+            };
+            match &record {
+                WalRecord::Block(block) => {
+                    if let Ok(hash) = block_hash_of(block) {
+                        self.blocks.restore(hash, Arc::from(block.as_ref()));
+                    }
+                }
+                WalRecord::Value(value) if value.proposer == self.env.address() => {
+                    own_value = Some((value.round, value.block_hash));
+                }
+                WalRecord::Value(_)
+                | WalRecord::Vote(_)
+                | WalRecord::Proposal(..)
+                | WalRecord::Timeout { .. }
+                | WalRecord::Polka(_) => {}
+            }
+            entries.extend(record.into_input());
+        }
+        self.env.outputs.push(Output::Event(Event::Replayed {
+            height: next,
+            records: content.records.len(),
+            torn: content.torn,
+        }));
+        self.env.loaded = content.records.into_iter().collect();
+        self.env.replaying = true;
+        self.core.index_wal_entries(entries.iter());
+        self.begin_height(next, true);
+        for entry in entries {
+            self.feed(entry);
+        }
+        self.core.reset_entries_index();
+        self.env.replaying = false;
+        self.env.loaded.clear();
+        // A block that we built before the crash is the block of its round: never a second one.
+        if let (Some(wanted), Some((round, hash))) = (self.env.wanted, own_value)
+            && wanted == round
+            && let Some(bytes) = self.blocks.bytes(&hash)
+        {
+            self.env.wanted = None;
+            self.on_proposed(next, round, hash, bytes);
+        }
+    }
+
+    /// Everything that time alone makes necessary.
+    pub(super) fn tick(&mut self) {
+        let now = self.env.now.mono_ms;
+        if let Signing::Listening { until_ms, until_height } = self.env.signing
+            && (now >= until_ms || self.head.height >= until_height)
+        {
+            self.env.signing = Signing::Ready;
+            self.env.outputs.push(Output::Event(Event::Signing(Signing::Ready)));
+            self.core.params.enabled = true;
+        }
+        while let Some(timeout) = self.env.due_timer() {
+            self.feed(CoreInput::TimeoutElapsed(timeout));
+            if timeout.kind == TimeoutKind::Propose
+                && let Some(round) = timeout.round.as_u32()
+            {
+                self.release_withheld(round);
+            }
+        }
+        if self.phase == Phase::Running && self.env.round > 0 {
+            self.release_withheld(self.env.round.saturating_sub(1));
+        }
+        if self.env.decided.is_some() && self.phase == Phase::Running {
+            self.on_decided();
+        }
+        self.drive_sync();
+        if self.phase == Phase::Waiting && self.should_start() {
+            self.begin_height(self.head.height.saturating_add(1), false);
+            self.play_early();
+            if self.env.decided.is_some() && self.phase == Phase::Running {
+                self.on_decided();
+            }
+        }
+        self.ask_for_value();
+    }
+
+    /// When the next height starts at the latest if nothing else happens.
+    pub(super) fn start_deadline(&self) -> Option<u64> {
+        if self.phase != Phase::Waiting {
+            return None;
+        }
+        let wait = if self.transactions_waiting {
+            self.env.config.target_block_time_ms
+        } else {
+            self.env.config.empty_block_interval_ms
+        };
+        Some(self.last_start_ms.saturating_add(wait))
+    }
+
+    fn should_start(&self) -> bool {
+        let next = self.head.height.saturating_add(1);
+        if self.syncing_block.is_some() || self.sync.active() {
+            return false;
+        }
+        self.early.iter().any(|message| message.height() == next)
+            || self.start_deadline().is_some_and(|deadline| deadline <= self.env.now.mono_ms)
+    }
+
+    fn begin_height(&mut self, height: Height, replay: bool) {
+        if let Some(decided) = self.env.decided.take() {
+            if self.env.certificate_grew {
+                self.env.outputs.push(Output::BetterCertificate(decided.clone()));
+            }
+            self.env.last_commit = decided;
+        }
+        self.env.clear_height();
+        if !replay {
+            self.blocks.clear();
+            self.env.reset_wal(height);
+        }
+        self.env.height = height;
+        self.env.set = self.next_set.clone();
+        self.last_start_ms = self.env.now.mono_ms;
+        self.phase = Phase::Running;
+        self.transactions_waiting = false;
+        self.core.params.enabled = self.env.may_sign();
+        self.env.outputs.push(Output::Event(Event::HeightStarted(height)));
+        self.feed(CoreInput::StartHeight(
+            CoreHeight(height),
+            self.next_set.clone(),
+            replay,
+            None,
+            VoteExtensionPolicy::Disabled,
+        ));
+    }
+
+    /// Asks the application for the block that the core wants.
+    fn ask_for_value(&mut self) {
+        if self.env.replaying || self.phase != Phase::Running || !self.core.driver.step_is_propose() {
+            return;
+        }
+        if let Some(round) = self.env.wanted.take()
+            && round == self.env.round
+            && self.env.may_sign()
+        {
+            self.env.outputs.push(Output::Propose {
+                height: self.env.height,
+                round,
+                last_commit: self.env.last_commit.clone(),
+                time_ms: self.env.now.wall_ms,
+            });
+        }
+    }
+
+    /// The core decided: commit.
+    pub(super) fn on_decided(&mut self) {
+        let Some(certificate) = self.env.decided.clone() else { return };
+        self.phase = Phase::Committing;
+        let hash = certificate.block_hash;
+        self.env.outputs.push(Output::Event(Event::Decided {
+            height: certificate.height,
+            round: certificate.round,
+            hash,
+        }));
+        match self.blocks.bytes(&hash) {
+            Some(bytes) => {
+                self.env.outputs.push(Output::Commit { hash, bytes, certificate, durable: true, synced: false });
+            }
+            None => self.env.outputs.push(Output::Halt(format!("block {hash} was decided but is not here"))),
+        }
+    }
+
+    pub(super) fn on_committed(
+        &mut self,
+        head: HeadInfo,
+        next_set: ValidatorSet,
+        following_set: ValidatorSet,
+        transactions_waiting: bool,
+    ) {
+        if head.height <= self.head.height {
+            return;
+        }
+        let synced = self.syncing_block.take().is_some();
+        self.head = head;
+        self.next_set = CoreSet::new(next_set);
+        self.following_set = CoreSet::new(following_set);
+        self.phase = Phase::Waiting;
+        self.transactions_waiting = transactions_waiting;
+        self.behind_since_ms = None;
+        self.sync.advanced(head.height);
+        if synced {
+            // Whatever the core did at these heights is history.
+            self.env.clear_height();
+            self.blocks.clear();
+            self.env.height = head.height;
+            self.last_start_ms = self.env.now.mono_ms.saturating_sub(self.env.config.target_block_time_ms);
+        }
+        self.early.retain(|message| message.height() > head.height);
+    }
+
+    /// Fetches and applies blocks that others have decided.
+    fn drive_sync(&mut self) {
+        let now = self.env.now.mono_ms;
+        if self.phase == Phase::Committing || self.syncing_block.is_some() {
+            return;
+        }
+        if let Some((block, peer, last)) = self.sync.next(self.head.height) {
+            let certificate = block.certificate;
+            let honest = block_hash_of(&block.block).is_ok_and(|hash| hash == certificate.block_hash);
+            let good = if honest {
+                certificate.verify(&self.next_set.set, &self.env.domain).map_err(|error| error.to_string())
+            } else {
+                Err("the certificate is for another block".to_owned())
+            };
+            match good {
+                Ok(()) => {
+                    // The certificate becomes the parent's of whatever is built next.
+                    self.env.decided = None;
+                    self.env.last_commit = certificate.clone();
+                    self.syncing_block = Some(certificate.height);
+                    self.env.outputs.push(Output::Commit {
+                        hash: certificate.block_hash,
+                        bytes: Arc::from(block.block.as_ref()),
+                        certificate,
+                        durable: last,
+                        synced: true,
+                    });
+                    self.phase = Phase::Committing;
+                }
+                Err(reason) => {
+                    self.sync.reject_current(now);
+                    let reason = format!("synced block with a bad certificate: {reason}");
+                    self.env.outputs.push(Output::Misbehaved { peer, reason });
+                }
+            }
+            return;
+        }
+        let best = self.sync.best_height();
+        if best <= self.head.height {
+            self.behind_since_ms = None;
+            return;
+        }
+        let since = *self.behind_since_ms.get_or_insert(now);
+        let far = best > self.head.height.saturating_add(1);
+        if far || self.sync.active() || now.saturating_sub(since) >= BEHIND_MS {
+            let timeout = self.env.config.sync_timeout_ms;
+            for request in self.sync.requests(self.head.height, best, now, timeout) {
+                let (peer, from, count) = (request.peer, request.from, request.count);
+                self.env.outputs.push(Output::RequestBlocks { peer, from, count });
+            }
+        }
+    }
+
+    /// A certified block that the application refuses: either the block's certificate is a quorum of liars, or this
+    /// node computes differently. Both need a human.
+    pub(super) fn on_sync_refused(&mut self, height: Height, reason: &str) {
+        self.env.outputs.push(Output::Halt(format!(
+            "block {height} is certified by more than two thirds of the power, but this node finds it invalid: {reason}"
+        )));
+    }
+}
+

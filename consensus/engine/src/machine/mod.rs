@@ -1,0 +1,479 @@
+//! The engine's state machine: inputs in, outputs out.
+
+mod blocks;
+mod effects;
+mod heights;
+mod messages;
+#[cfg(test)]
+mod tests;
+
+use crate::config::EngineConfig;
+use crate::context::{CoreAddress, CoreHeight, CoreSet, Ctx};
+use crate::guard::Guard;
+use crate::message::{CertifiedBlock, Message};
+use crate::sync::BlockSync;
+use crate::wal::WalStore;
+use alloy_primitives::{Address, B256};
+use blocks::Blocks;
+use bttc_types::{Certificate, Evidence, Height, Round, SecretKey, SigningDomain, ValidatorSet};
+use effects::Env;
+use malachitebft_core_consensus::{Input as CoreInput, Params, State, ValuePayload};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The time, as an input. `mono_ms` never goes back and drives timers; `wall_ms` is what people call the time and only
+/// stamps blocks and judges their timeliness, so that a clock jump cannot stop the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since some moment in the past.
+    pub mono_ms: u64,
+    /// Milliseconds since the Unix epoch.
+    pub wall_ms: u64,
+}
+
+/// A peer, as the network numbers its connections.
+pub type PeerKey = u64;
+
+/// The last committed block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadInfo {
+    /// Height.
+    pub height: Height,
+    /// Hash.
+    pub hash: B256,
+}
+
+/// What the engine starts from.
+pub struct StartInfo {
+    /// The head.
+    pub head: HeadInfo,
+    /// The certificate with which the head was decided (the genesis certificate at height 0).
+    pub head_certificate: Certificate,
+    /// Set of the next height.
+    pub next_set: ValidatorSet,
+    /// Set of the height after that.
+    pub following_set: ValidatorSet,
+    /// A height above the guard whose certificate carries a signature of our own key: somebody signs with it.
+    pub own_signature_above_guard: Option<Height>,
+}
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The application built a block that was asked for.
+    Proposed {
+        /// Height asked for.
+        height: Height,
+        /// Round asked for.
+        round: Round,
+        /// Hash of the block.
+        hash: B256,
+        /// The encoded block.
+        bytes: Arc<[u8]>,
+    },
+    /// The application judged a block that was asked for.
+    Validated {
+        /// Height of the block.
+        height: Height,
+        /// Its hash.
+        hash: B256,
+        /// `Ok` with the block's time in milliseconds, or why it is invalid.
+        verdict: Result<u64, String>,
+    },
+    /// The application committed a block.
+    Committed {
+        /// The new head.
+        head: HeadInfo,
+        /// Set of the height after it.
+        next_set: ValidatorSet,
+        /// Set of the height after that.
+        following_set: ValidatorSet,
+        /// Whether the pool holds a transaction that the next block could include.
+        transactions_waiting: bool,
+    },
+    /// A synced block with a good certificate was refused by the application.
+    SyncRefused {
+        /// Its height.
+        height: Height,
+        /// Why.
+        reason: String,
+    },
+    /// The pool holds a transaction that the next block could include.
+    TransactionsWaiting,
+    /// A peer says how far it is.
+    PeerStatus {
+        /// The peer.
+        peer: PeerKey,
+        /// Height of its head.
+        height: Height,
+    },
+    /// A peer is gone.
+    PeerGone(PeerKey),
+    /// A new peer: it gets what we said in this round.
+    PeerConnected(PeerKey),
+    /// Blocks that were asked for.
+    Blocks {
+        /// Who sent them.
+        peer: PeerKey,
+        /// First height asked for.
+        from: Height,
+        /// The answer.
+        blocks: Vec<CertifiedBlock>,
+    },
+    /// A request for blocks failed.
+    BlocksFailed {
+        /// Who was asked.
+        peer: PeerKey,
+        /// First height asked for.
+        from: Height,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// Something must be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a message to everybody.
+    Broadcast(Message),
+    /// Send a message to one peer.
+    Send(PeerKey, Message),
+    /// Build a block.
+    Propose {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// Certificate of the parent, as collected until now.
+        last_commit: Certificate,
+        /// Time for the block's header.
+        time_ms: u64,
+    },
+    /// Judge a block.
+    Validate {
+        /// Height.
+        height: Height,
+        /// Hash of the block.
+        hash: B256,
+        /// The encoded block.
+        bytes: Arc<[u8]>,
+    },
+    /// Commit a decided block. It may have to be executed first (after a restart, or when it was synced).
+    Commit {
+        /// Hash of the block.
+        hash: B256,
+        /// The encoded block.
+        bytes: Arc<[u8]>,
+        /// Its certificate.
+        certificate: Certificate,
+        /// Whether it must have reached the disk before the answer.
+        durable: bool,
+        /// Whether it came by sync and must be judged first; [`Input::SyncRefused`] when it is invalid.
+        synced: bool,
+    },
+    /// Ask a peer for blocks.
+    RequestBlocks {
+        /// Whom.
+        peer: PeerKey,
+        /// First height.
+        from: Height,
+        /// How many.
+        count: u64,
+    },
+    /// A peer broke the rules.
+    Misbehaved {
+        /// Who.
+        peer: PeerKey,
+        /// How.
+        reason: String,
+    },
+    /// A validator misbehaved.
+    Evidence(Evidence),
+    /// A better certificate for the head: more signatures.
+    BetterCertificate(Certificate),
+    /// The engine cannot go on; the node must stop.
+    Halt(String),
+    /// Something an operator or a metric wants to know.
+    Event(Event),
+}
+
+/// Things to log and count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A height began.
+    HeightStarted(Height),
+    /// A round began.
+    RoundStarted {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// Its proposer.
+        proposer: Address,
+    },
+    /// A block was decided.
+    Decided {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// Its hash.
+        hash: B256,
+    },
+    /// Signing changed.
+    Signing(Signing),
+    /// A first proposal was outside its time window and is withheld for the round's propose timeout.
+    Untimely {
+        /// Height.
+        height: Height,
+        /// Round.
+        round: Round,
+        /// Time in the block.
+        block_ms: u64,
+        /// When it was received.
+        received_ms: u64,
+    },
+    /// The application found a proposed block invalid.
+    InvalidBlock {
+        /// Height.
+        height: Height,
+        /// Its hash.
+        hash: B256,
+        /// Why.
+        reason: String,
+    },
+    /// The write-ahead log was replayed.
+    Replayed {
+        /// Height.
+        height: Height,
+        /// Number of records.
+        records: usize,
+        /// Bytes of a torn tail that were cut off.
+        torn: u64,
+    },
+}
+
+/// What to do with a message from a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Good and new: pass it on.
+    Accept,
+    /// Old, known, or too early: do not pass it on, nobody is to blame.
+    Ignore,
+    /// Its sender is at fault.
+    Reject(String),
+}
+
+/// A verdict with everything that must be done.
+pub type VerdictOn = (Verdict, Vec<Output>);
+
+/// Whether this node signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// It has no key.
+    NoKey,
+    /// It signs when it is in the set.
+    Ready,
+    /// It listens first: its guard is older than the chain.
+    Listening {
+        /// Until this moment (monotonic milliseconds) ...
+        until_ms: u64,
+        /// ... or this height, whichever comes first.
+        until_height: Height,
+    },
+    /// It does not sign until a restart, for this reason.
+    Off(String),
+}
+
+/// Between two heights, in one, or committing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for a reason to start the next height.
+    Waiting,
+    /// The core works on `env.height`.
+    Running,
+    /// A block is decided and being committed.
+    Committing,
+}
+
+/// Messages of the next height that arrived before it started. Each was verified, so a peer alone cannot fill this;
+/// the bounds are for a faulty validator.
+const MAX_EARLY_MESSAGES: usize = 4 * bttc_types::MAX_VALIDATORS + 2 * bttc_types::MAX_PARTS as usize;
+
+/// The engine.
+pub struct Engine {
+    core: State<Ctx>,
+    env: Env,
+    blocks: Blocks,
+    phase: Phase,
+    head: HeadInfo,
+    next_set: CoreSet,
+    following_set: CoreSet,
+    /// When the last height started here.
+    last_start_ms: u64,
+    transactions_waiting: bool,
+    early: VecDeque<Message>,
+    sync: BlockSync,
+    /// Since when a peer has been ahead of us, as far as we know.
+    behind_since_ms: Option<u64>,
+    syncing_block: Option<Height>,
+}
+
+impl Engine {
+    /// An engine on a head. `key` signs; without one the node follows. Call [`Self::start`] next.
+    pub fn new(
+        config: EngineConfig,
+        domain: SigningDomain,
+        key: Option<(SecretKey, Box<dyn Guard>)>,
+        wal: Box<dyn WalStore>,
+        start: StartInfo,
+        now: Now,
+    ) -> Self {
+        let next_set = CoreSet::new(start.next_set);
+        let following_set = CoreSet::new(start.following_set);
+        let address = key.as_ref().map_or(Address::ZERO, |(key, _)| key.address());
+        let signing = effects::initial_signing(
+            &config,
+            key.as_ref().map(|(_, guard)| guard.as_ref()),
+            &start.head,
+            start.own_signature_above_guard,
+            now,
+        );
+        let params = Params {
+            address: CoreAddress(address),
+            threshold_params: Default::default(),
+            value_payload: ValuePayload::ProposalAndParts,
+            enabled: false,
+        };
+        let height = start.head.height.saturating_add(1);
+        // Only messages of the current height are fed to the core, so its own queue stays empty.
+        let core = State::new(Ctx, CoreHeight(height), next_set.clone(), params, 1, 1);
+        let env = Env::new(config, domain, key, signing, wal, next_set.clone(), height, start.head_certificate);
+        Self {
+            core,
+            env,
+            blocks: Blocks::default(),
+            phase: Phase::Waiting,
+            head: start.head,
+            next_set,
+            following_set,
+            last_start_ms: now.mono_ms,
+            transactions_waiting: false,
+            early: VecDeque::new(),
+            sync: BlockSync::default(),
+            behind_since_ms: None,
+            syncing_block: None,
+        }
+    }
+
+    /// Reads the log and goes on where it ended.
+    pub fn start(&mut self, now: Now) -> Vec<Output> {
+        self.env.now = now;
+        self.replay();
+        self.finish()
+    }
+
+    /// Handles an input.
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
+        self.env.now = now;
+        match input {
+            Input::Proposed { height, round, hash, bytes } => self.on_proposed(height, round, hash, bytes),
+            Input::Validated { height, hash, verdict } => self.on_validated(height, hash, verdict),
+            Input::Committed { head, next_set, following_set, transactions_waiting } => {
+                self.on_committed(head, next_set, following_set, transactions_waiting);
+            }
+            Input::SyncRefused { height, reason } => self.on_sync_refused(height, &reason),
+            Input::TransactionsWaiting => self.transactions_waiting = true,
+            Input::PeerStatus { peer, height } => self.sync.peer_status(peer, height),
+            Input::PeerGone(peer) => self.sync.peer_gone(peer),
+            Input::PeerConnected(peer) => self.greet(peer),
+            Input::Blocks { peer, from, blocks } => {
+                if !self.sync.arrived(peer, from, blocks, now.mono_ms) {
+                    self.env.outputs.push(Output::Misbehaved { peer, reason: "useless answer to a block request".into() });
+                }
+            }
+            Input::BlocksFailed { peer, from } => self.sync.request_failed(peer, from, now.mono_ms),
+            Input::Tick => {}
+        }
+        self.tick();
+        self.finish()
+    }
+
+    /// Handles a message from a peer.
+    pub fn handle_message(&mut self, message: Message, now: Now) -> VerdictOn {
+        self.env.now = now;
+        let verdict = self.on_message(message);
+        self.tick();
+        (verdict, self.finish())
+    }
+
+    /// When [`Input::Tick`] is needed at the latest, monotonic milliseconds.
+    pub fn next_deadline(&self) -> Option<u64> {
+        [
+            self.env.next_timer(),
+            self.start_deadline(),
+            self.sync.deadline(),
+            self.behind_since_ms.map(|since| since.saturating_add(heights::BEHIND_MS)),
+            match &self.env.signing {
+                Signing::Listening { until_ms, .. } => Some(*until_ms),
+                Signing::NoKey | Signing::Ready | Signing::Off(_) => None,
+            },
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether this node signs, and if not, why.
+    pub fn signing(&self) -> &Signing {
+        &self.env.signing
+    }
+
+    /// The height and round that the engine works on.
+    pub fn position(&self) -> (Height, Round) {
+        (self.env.height, self.core.round().as_u32().unwrap_or(0))
+    }
+
+    /// Whether blocks are being fetched from peers.
+    pub fn is_syncing(&self) -> bool {
+        self.sync.active()
+    }
+
+    /// The greatest height that a peer claims.
+    pub fn best_peer_height(&self) -> Height {
+        self.sync.best_height()
+    }
+
+    /// Feeds the core and whatever follows from it.
+    fn feed(&mut self, input: CoreInput<Ctx>) {
+        self.env.queue.push_back(input);
+        while let Some(input) = self.env.queue.pop_front() {
+            let (core, env, blocks) = (&mut self.core, &mut self.env, &mut self.blocks);
+            let result: Result<(), malachitebft_core_consensus::Error<Ctx>> = malachitebft_core_consensus::process!(
+                input: input,
+                state: core,
+                metrics: &(),
+                with: effect => env.on_effect(effect, blocks)
+            );
+            if let Err(error) = result {
+                self.env.outputs.push(Output::Halt(format!("consensus core: {error}")));
+                return;
+            }
+        }
+    }
+
+    /// Flushes the log, then lets the outputs out. What was to be published stays inside when that fails.
+    fn finish(&mut self) -> Vec<Output> {
+        if self.env.decided.is_some() && self.phase == Phase::Running {
+            self.on_decided();
+        }
+        self.env.flush();
+        let mut outputs = std::mem::take(&mut self.env.outputs);
+        if matches!(self.env.signing, Signing::Off(_)) {
+            self.core.params.enabled = false;
+            let address = self.env.address();
+            outputs.retain(|output| !effects::is_own_message(output, address));
+        }
+        outputs
+    }
+}

@@ -1,0 +1,414 @@
+//! Several engines in one thread with a toy application: agreement, restarts, silent validators, sync.
+
+use super::*;
+use crate::guard::{Guard, LastSigned, MemoryGuard};
+use crate::message::CertifiedBlock;
+use crate::wal::{MemoryWal, WalContent, WalStore};
+use crate::Error;
+use bttc_types::{Block, Validator, block_time_ms, set_block_time};
+use parking_lot_free::Shared;
+use std::collections::VecDeque;
+
+/// A log and a guard that outlive the engine, as files do.
+mod parking_lot_free {
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    pub(super) struct Shared<T>(pub(super) Arc<Mutex<T>>);
+}
+
+impl WalStore for Shared<MemoryWal> {
+    fn load(&mut self) -> Result<Option<WalContent>, Error> {
+        self.0.lock().unwrap().load()
+    }
+    fn reset(&mut self, height: u64) -> Result<(), Error> {
+        self.0.lock().unwrap().reset(height)
+    }
+    fn append(&mut self, record: &[u8]) -> Result<(), Error> {
+        self.0.lock().unwrap().append(record)
+    }
+    fn flush(&mut self) -> Result<(), Error> {
+        self.0.lock().unwrap().flush()
+    }
+}
+
+impl Guard for Shared<MemoryGuard> {
+    fn last(&self) -> Option<LastSigned> {
+        self.0.lock().unwrap().last
+    }
+    fn record(&mut self, last: LastSigned) -> Result<(), Error> {
+        self.0.lock().unwrap().record(last)
+    }
+}
+
+struct Node {
+    engine: Option<Engine>,
+    key: Option<SecretKey>,
+    wal: Shared<MemoryWal>,
+    guard: Shared<MemoryGuard>,
+    chain: Vec<CertifiedBlock>,
+    signed: Vec<bttc_types::Vote>,
+    halted: Option<String>,
+}
+
+struct Network {
+    nodes: Vec<Node>,
+    set: ValidatorSet,
+    now: Now,
+    inbox: VecDeque<(usize, usize, Message)>,
+    work: VecDeque<(usize, Output)>,
+    /// Links that are cut.
+    down: std::collections::HashSet<usize>,
+}
+
+fn domain() -> SigningDomain {
+    SigningDomain::new(1337, B256::ZERO)
+}
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        target_block_time_ms: 100,
+        empty_block_interval_ms: 200,
+        propose_timeout_ms: 600,
+        vote_timeout_ms: 300,
+        timeout_delta_ms: 100,
+        rebroadcast_ms: 500,
+        listen_ms: 1_000,
+        ..EngineConfig::default()
+    }
+}
+
+impl Network {
+    fn new(validators: u8, followers: u8) -> Self {
+        let keys: Vec<SecretKey> = (1..=validators).map(|i| SecretKey::from_bytes(&[i; 32]).unwrap()).collect();
+        let set = keys.iter().map(|key| Validator { address: key.address(), owner: key.address(), power: 1 });
+        let set = ValidatorSet::new(set.collect()).unwrap();
+        let keys = keys.into_iter().map(Some).chain((0..followers).map(|_| None));
+        let nodes = keys.map(|key| Node {
+            engine: None,
+            key,
+            wal: Shared::default(),
+            guard: Shared::default(),
+            chain: Vec::new(),
+            signed: Vec::new(),
+            halted: None,
+        });
+        let mut network = Self {
+            nodes: nodes.collect(),
+            set,
+            now: Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 },
+            inbox: VecDeque::new(),
+            work: VecDeque::new(),
+            down: Default::default(),
+        };
+        for index in 0..network.nodes.len() {
+            network.boot(index);
+        }
+        network
+    }
+
+    fn head(&self, index: usize) -> HeadInfo {
+        match self.nodes[index].chain.last() {
+            None => HeadInfo { height: 0, hash: B256::ZERO },
+            Some(block) => {
+                HeadInfo { height: block.certificate.height, hash: block.certificate.block_hash }
+            }
+        }
+    }
+
+    fn boot(&mut self, index: usize) {
+        let head = self.head(index);
+        let node = &mut self.nodes[index];
+        let start = StartInfo {
+            head,
+            head_certificate: node
+                .chain
+                .last()
+                .map_or(Certificate::genesis(B256::ZERO), |block| block.certificate.clone()),
+            next_set: self.set.advanced(head.height),
+            following_set: self.set.advanced(head.height + 1),
+            own_signature_above_guard: None,
+        };
+        let key = node.key.clone().map(|key| (key, Box::new(node.guard.clone()) as Box<dyn Guard>));
+        let mut engine = Engine::new(config(), domain(), key, Box::new(node.wal.clone()), start, self.now);
+        let outputs = engine.start(self.now);
+        node.engine = Some(engine);
+        self.take(index, outputs);
+        self.announce(index);
+    }
+
+    fn announce(&mut self, index: usize) {
+        for other in 0..self.nodes.len() {
+            if other != index {
+                for (a, b) in [(index, other), (other, index)] {
+                    let height = self.head(a).height;
+                    self.input(b, Input::PeerStatus { peer: a as u64, height });
+                }
+            }
+        }
+    }
+
+    fn kill(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.engine = None;
+        // What was not flushed is gone.
+        let mut wal = node.wal.0.lock().unwrap();
+        wal.current = wal.durable.clone();
+    }
+
+    fn take(&mut self, index: usize, outputs: Vec<Output>) {
+        self.work.extend(outputs.into_iter().map(|output| (index, output)));
+    }
+
+    fn input(&mut self, index: usize, input: Input) {
+        if let Some(engine) = &mut self.nodes[index].engine {
+            let outputs = engine.handle(input, self.now);
+            self.take(index, outputs);
+        }
+    }
+
+    fn broadcast(&mut self, from: usize, message: &Message) {
+        for to in 0..self.nodes.len() {
+            if to != from && !self.down.contains(&from) && !self.down.contains(&to) {
+                self.inbox.push_back((from, to, message.clone()));
+            }
+        }
+    }
+
+    fn perform(&mut self, index: usize, output: Output) {
+        match output {
+            Output::Broadcast(message) => {
+                if let Message::Vote(vote) = &message
+                    && self.nodes[index].key.as_ref().is_some_and(|key| key.address() == vote.vote.validator)
+                {
+                    self.nodes[index].signed.push(vote.vote.clone());
+                }
+                self.broadcast(index, &message);
+            }
+            Output::Send(peer, message) => self.inbox.push_back((index, peer as usize, message)),
+            Output::Propose { height, round, last_commit, time_ms } => {
+                let mut header = alloy_consensus::Header { number: height, ..Default::default() };
+                header.parent_hash = self.head(index).hash;
+                set_block_time(&mut header, time_ms, round);
+                header.gas_used = index as u64;
+                let block = Block { header, transactions: vec![], last_commit };
+                let (hash, bytes) = (block.hash(), Arc::from(block.encode()));
+                self.input(index, Input::Proposed { height, round, hash, bytes });
+            }
+            Output::Validate { height, hash, bytes } => {
+                let block = Block::decode(&bytes).unwrap();
+                let good = block.header.parent_hash == self.head(index).hash;
+                let verdict = if good { Ok(block_time_ms(&block.header)) } else { Err("parent".into()) };
+                self.input(index, Input::Validated { height, hash, verdict });
+            }
+            Output::Commit { bytes, certificate, .. } => {
+                let set = self.set.advanced(certificate.height - 1);
+                certificate.verify(&set, &domain()).unwrap();
+                assert_eq!(certificate.height, self.head(index).height + 1);
+                self.nodes[index].chain.push(CertifiedBlock { block: bytes.to_vec().into(), certificate });
+                let head = self.head(index);
+                self.input(
+                    index,
+                    Input::Committed {
+                        head,
+                        next_set: self.set.advanced(head.height),
+                        following_set: self.set.advanced(head.height + 1),
+                        transactions_waiting: false,
+                    },
+                );
+                self.announce(index);
+            }
+            Output::RequestBlocks { peer, from, count } => {
+                let chain = &self.nodes[peer as usize].chain;
+                let wanted = chain.iter().filter(|block| (from..from + count).contains(&block.certificate.height));
+                let blocks = wanted.cloned().collect();
+                if self.nodes[peer as usize].engine.is_some() {
+                    self.input(index, Input::Blocks { peer, from, blocks });
+                }
+            }
+            Output::Halt(reason) => {
+                self.nodes[index].halted = Some(reason);
+                self.nodes[index].engine = None;
+            }
+            Output::Misbehaved { reason, .. } => panic!("an honest node was blamed: {reason}"),
+            Output::Evidence(_) | Output::BetterCertificate(_) | Output::Event(_) => {}
+        }
+    }
+
+    /// Runs for this long.
+    fn run(&mut self, ms: u64) {
+        let end = self.now.mono_ms + ms;
+        while self.now.mono_ms < end {
+            loop {
+                if let Some((index, output)) = self.work.pop_front() {
+                    self.perform(index, output);
+                } else if let Some((from, to, message)) = self.inbox.pop_front() {
+                    // Everything crosses the wire as bytes.
+                    let message = Message::decode(&message.encode()).unwrap();
+                    let now = self.now;
+                    if let Some(engine) = &mut self.nodes[to].engine {
+                        let (verdict, outputs) = engine.handle_message(message.clone(), now);
+                        assert!(!matches!(verdict, Verdict::Reject(_)), "{verdict:?} from {from} for {message:?}");
+                        self.take(to, outputs);
+                    }
+                } else {
+                    break;
+                }
+            }
+            self.now.mono_ms += 10;
+            self.now.wall_ms += 10;
+            for index in 0..self.nodes.len() {
+                let due = self.nodes[index].engine.as_ref().and_then(Engine::next_deadline);
+                if due.is_some_and(|deadline| deadline <= self.now.mono_ms) {
+                    self.input(index, Input::Tick);
+                }
+            }
+        }
+        self.check();
+    }
+
+    /// Agreement, and no validator ever signed twice for one step.
+    fn check(&self) {
+        for node in &self.nodes {
+            assert_eq!(node.halted, None);
+            let longest = self.nodes.iter().max_by_key(|node| node.chain.len()).unwrap();
+            for (a, b) in node.chain.iter().zip(&longest.chain) {
+                assert_eq!(a.certificate.block_hash, b.certificate.block_hash);
+            }
+            let mut seen = std::collections::HashMap::new();
+            for vote in &node.signed {
+                let old = seen.insert((vote.height, vote.round, vote.kind), vote.block_hash);
+                assert!(old.is_none() || old == Some(vote.block_hash), "signed twice: {vote:?}");
+            }
+        }
+    }
+
+    fn heights(&self) -> Vec<u64> {
+        (0..self.nodes.len()).map(|index| self.head(index).height).collect()
+    }
+}
+
+#[test]
+fn four_validators_and_a_follower_agree() {
+    let mut network = Network::new(4, 1);
+    network.run(5_000);
+    let heights = network.heights();
+    assert!(heights.iter().all(|height| *height >= 20), "{heights:?}");
+    // Late precommits are collected: the parent's certificate in a block is usually complete.
+    let complete = network.nodes[0].chain.iter().skip(2).filter(|block| {
+        Block::decode(&block.block).unwrap().last_commit.signatures.len() == 4
+    });
+    assert!(complete.count() > 10);
+}
+
+#[test]
+fn one_validator_alone_decides() {
+    let mut network = Network::new(1, 0);
+    network.run(3_000);
+    assert!(network.heights()[0] >= 10);
+}
+
+#[test]
+fn three_go_on_without_the_fourth_and_it_catches_up() {
+    let mut network = Network::new(4, 0);
+    network.run(1_000);
+    network.kill(2);
+    network.run(10_000);
+    let before = network.heights();
+    assert!(before[0] > before[2] + 10, "{before:?}");
+    network.boot(2);
+    network.run(5_000);
+    let after = network.heights();
+    assert!(after[2] + 1 >= after[0] && after[0] > before[0], "{after:?}");
+    assert_eq!(network.nodes[2].engine.as_ref().unwrap().signing(), &Signing::Ready);
+}
+
+#[test]
+fn with_two_of_four_dead_nothing_is_decided_until_one_returns() {
+    let mut network = Network::new(4, 0);
+    network.run(1_000);
+    network.kill(0);
+    network.kill(1);
+    network.run(3_000);
+    let before = network.heights();
+    network.run(5_000);
+    assert_eq!(network.heights(), before);
+    network.boot(1);
+    network.run(8_000);
+    let after = network.heights();
+    assert!(after[1] > before[2] && after[2] > before[2] && after[3] > before[3], "{before:?} {after:?}");
+}
+
+#[test]
+fn validators_killed_at_any_moment_never_sign_twice_and_lose_nothing() {
+    let mut network = Network::new(4, 0);
+    for step in 0..60usize {
+        // Not a multiple of any timeout, so that every phase of a height is hit.
+        network.run(130 + (step as u64 * 37) % 170);
+        let victim = step % 4;
+        let length = network.nodes[victim].chain.len();
+        network.kill(victim);
+        network.boot(victim);
+        assert_eq!(network.nodes[victim].chain.len(), length);
+    }
+    network.run(3_000);
+    let heights = network.heights();
+    assert!(heights.iter().all(|height| *height > 20), "{heights:?}");
+}
+
+#[test]
+fn all_killed_at_once_go_on() {
+    let mut network = Network::new(4, 0);
+    for step in 0..20u64 {
+        network.run(100 + step * 23 % 90);
+        for index in 0..4 {
+            network.kill(index);
+        }
+        network.inbox.clear();
+        network.work.clear();
+        for index in 0..4 {
+            network.boot(index);
+        }
+    }
+    let before = network.heights();
+    network.run(5_000);
+    assert!(network.heights()[0] > before[0] + 5);
+}
+
+#[test]
+fn a_failed_flush_stops_signing_and_the_node_follows() {
+    let mut network = Network::new(4, 0);
+    network.run(1_000);
+    network.nodes[3].wal.0.lock().unwrap().broken = true;
+    let signed = network.nodes[3].signed.len();
+    network.run(5_000);
+    assert_eq!(network.nodes[3].signed.len(), signed);
+    assert!(matches!(network.nodes[3].engine.as_ref().unwrap().signing(), Signing::Off(_)));
+    let heights = network.heights();
+    assert!(heights[3] + 1 >= heights[0] && heights[0] > 10, "{heights:?}");
+}
+
+#[test]
+fn a_guard_that_is_ahead_refuses_to_sign() {
+    let mut network = Network::new(4, 0);
+    network.nodes[3].guard.0.lock().unwrap().last =
+        Some(LastSigned { height: 50, round: 0, step: crate::Step::Precommit, digest: B256::ZERO });
+    network.kill(3);
+    network.boot(3);
+    network.run(3_000);
+    assert!(network.nodes[3].signed.is_empty());
+    assert!(network.heights()[0] > 5);
+}
+
+#[test]
+fn a_partition_heals() {
+    let mut network = Network::new(4, 0);
+    network.run(1_000);
+    network.down.extend([0, 1]);
+    network.run(6_000);
+    let before = network.heights();
+    network.down.clear();
+    network.run(8_000);
+    let after = network.heights();
+    assert!(after.iter().all(|height| *height > before[0] + 3), "{before:?} {after:?}");
+}
