@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Talking to other nodes: libp2p connections, gossip in lanes of different priority, requests for blocks.
+//!
+//! Between two nodes there is one long-lived stream in each direction. A message belongs to a [`Lane`]; each lane has its
+//! own queue, byte limit and quota, and a higher lane is always sent first, so that transactions never delay votes.
+//! Messages are passed on only after the node has judged them ([`NetworkHandle::verdict`]).
+//!
+//! [`Router`] is the pure part: who gets what, who has sent too much, who is banned. The rest is a thin shell around
+//! libp2p. This crate does not know what the bytes mean.
+#![forbid(unsafe_code)]
+
+mod codec;
+mod config;
+mod error;
+mod hello;
+mod lane;
+mod outbox;
+mod router;
+mod service;
+mod session;
+
+pub use config::{NetworkConfig, Role};
+pub use error::Error;
+pub use hello::{Hello, PROTOCOL_VERSION};
+pub use lane::{LANES, Lane, assert_limits};
+pub use router::{PeerId64, Quota, Router, RouterConfig, Score, Verdict};
+pub use service::{Incoming, NetworkHandle, PeerInfo, RequestId, start};
+
+/// Re-exported, so that the node names addresses and keys without depending on libp2p itself.
+pub use libp2p::{Multiaddr, PeerId, identity::Keypair};

@@ -1,0 +1,98 @@
+//! One peer's stream: hello, then frames in both directions.
+
+use crate::codec::{MAX_HELLO_BYTES, read_body, read_frame, write_body, write_frame};
+use crate::hello::Hello;
+use crate::lane::Lane;
+use crate::outbox::Outbox;
+use crate::Error;
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::{PeerId, Stream};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long the exchange of hellos may take.
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long one write may take. A peer that does not read for so long is disconnected: it would only see stale votes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a session reports.
+#[derive(Debug)]
+pub(crate) enum SessionEvent {
+    /// A frame came.
+    Frame {
+        session: u64,
+        lane: Lane,
+        bytes: Vec<u8>,
+    },
+    /// It is over.
+    Ended {
+        session: u64,
+        error: Option<Error>,
+    },
+}
+
+/// Exchanges hellos on a new stream.
+pub(crate) async fn exchange_hello(stream: &mut Stream, ours: &Hello) -> Result<Hello, Error> {
+    let exchange = async {
+        let broken = |error: std::io::Error| Error::Connection(error.to_string());
+        write_body(stream, &alloy_rlp::encode(ours)).await.map_err(broken)?;
+        stream.flush().await.map_err(broken)?;
+        let bytes = read_body(stream, MAX_HELLO_BYTES).await.map_err(broken)?;
+        Hello::decode_exact(&bytes)
+    };
+    match tokio::time::timeout(HELLO_TIMEOUT, exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Connection("no hello in time".into())),
+    }
+}
+
+/// Runs a session until the stream ends or the outbox is closed.
+pub(crate) fn spawn(session: u64, peer: PeerId, stream: Stream, outbox: Arc<Outbox>, events: mpsc::Sender<SessionEvent>) {
+    let (mut reader, mut writer) = stream.split();
+    let writing = Arc::clone(&outbox);
+    let write = async move {
+        while let Some(first) = writing.next().await {
+            let mut next = Some(first);
+            let batch = async {
+                // Whatever waits goes out together; the highest lane first each time.
+                while let Some((lane, bytes)) = next.take() {
+                    write_frame(&mut writer, lane, &bytes).await?;
+                    next = writing.try_next();
+                }
+                writer.flush().await
+            };
+            match tokio::time::timeout(WRITE_TIMEOUT, batch).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Some(Error::Connection(error.to_string())),
+                Err(_) => return Some(Error::Connection("the peer does not read".into())),
+            }
+        }
+        let _ = writer.close().await;
+        None
+    };
+    let reading = events.clone();
+    let read = async move {
+        loop {
+            match read_frame(&mut reader).await {
+                Ok(Some((lane, bytes))) => {
+                    if reading.send(SessionEvent::Frame { session, lane, bytes }).await.is_err() {
+                        return None;
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => return Some(error),
+            }
+        }
+    };
+    tokio::spawn(async move {
+        let error = tokio::select! {
+            error = write => error,
+            error = read => error,
+        };
+        outbox.close();
+        tracing::debug!(%peer, session, ?error, "session ended");
+        let _ = events.send(SessionEvent::Ended { session, error }).await;
+    });
+}
