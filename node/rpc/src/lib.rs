@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Ethereum JSON-RPC over HTTP and WebSocket on one port.
+//!
+//! The crate reads the store, the pool and the executor, and reaches the rest of the node through [`NodeApi`]. Cheap
+//! reads run where they arrive; calls, proofs and log searches run on blocking threads behind a bound.
+#![forbid(unsafe_code)]
+
+mod blocks;
+mod bttc;
+mod config;
+mod context;
+mod convert;
+mod errors;
+mod fees;
+mod logs;
+mod params;
+mod send;
+mod server;
+mod state;
+mod subscriptions;
+mod txpool;
+
+pub use config::RpcConfig;
+pub use context::{HeadEvent, NodeApi, NodeStatus, RpcContext};
+pub use errors::Error;
+pub use server::{RpcServer, start};

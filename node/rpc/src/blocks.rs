@@ -1,0 +1,122 @@
+//! Blocks, transactions and receipts.
+
+use crate::context::RpcContext;
+use crate::convert::{
+    RpcReceipt, RpcTransaction, mined_transaction, pending_transaction, rpc_block, rpc_receipts,
+};
+use crate::errors;
+use alloy_eips::eip2718::Encodable2718;
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{B256, Bytes, U64};
+use alloy_rpc_types_eth::Index;
+use jsonrpsee::RpcModule;
+use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use serde_json::Value;
+
+type Result<T> = std::result::Result<T, ErrorObjectOwned>;
+
+pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Result<(), RegisterMethodError> {
+    module.register_method("eth_blockNumber", |_, context, _| Result::Ok(U64::from(context.head_height())))?;
+    module.register_method("eth_getBlockByNumber", |params, context, _| {
+        let (tag, whole) = block_params::<BlockNumberOrTag>(&params)?;
+        block(context, BlockId::Number(tag), whole)
+    })?;
+    module.register_method("eth_getBlockByHash", |params, context, _| {
+        let (hash, whole) = block_params::<B256>(&params)?;
+        block(context, hash.into(), whole)
+    })?;
+    module.register_method("eth_getBlockTransactionCountByNumber", |params, context, _| {
+        count(context, BlockId::Number(params.one::<BlockNumberOrTag>()?))
+    })?;
+    module.register_method("eth_getBlockTransactionCountByHash", |params, context, _| {
+        count(context, params.one::<B256>()?.into())
+    })?;
+    module.register_method("eth_getUncleCountByBlockNumber", |params, context, _| {
+        uncles(context, BlockId::Number(params.one::<BlockNumberOrTag>()?))
+    })?;
+    module.register_method("eth_getUncleCountByBlockHash", |params, context, _| {
+        uncles(context, params.one::<B256>()?.into())
+    })?;
+    // There are no uncles, so none is ever found.
+    module.register_method("eth_getUncleByBlockNumberAndIndex", |params, _, _| {
+        let _: (BlockNumberOrTag, Index) = params.parse()?;
+        Result::Ok(Value::Null)
+    })?;
+    module.register_method("eth_getUncleByBlockHashAndIndex", |params, _, _| {
+        let _: (B256, Index) = params.parse()?;
+        Result::Ok(Value::Null)
+    })?;
+    module.register_method("eth_getTransactionByHash", |params, context, _| by_hash(context, params.one()?))?;
+    module.register_method("eth_getRawTransactionByHash", |params, context, _| {
+        let transaction = by_hash(context, params.one()?)?;
+        Result::Ok(transaction.map(|transaction| Bytes::from(transaction.inner.inner().encoded_2718())))
+    })?;
+    module.register_method("eth_getTransactionByBlockNumberAndIndex", |params, context, _| {
+        let (tag, index): (BlockNumberOrTag, Index) = params.parse()?;
+        by_index(context, BlockId::Number(tag), index)
+    })?;
+    module.register_method("eth_getTransactionByBlockHashAndIndex", |params, context, _| {
+        let (hash, index): (B256, Index) = params.parse()?;
+        by_index(context, hash.into(), index)
+    })?;
+    module.register_method("eth_getTransactionReceipt", |params, context, _| receipt(context, params.one()?))?;
+    module.register_method("eth_getBlockReceipts", |params, context, _| receipts(context, params.one()?))?;
+    module.register_method("eth_getTransactionReceiptsByBlock", |params, context, _| receipts(context, params.one()?))?;
+    Ok(())
+}
+
+/// A block reference and whether transactions are wanted whole (hashes when left out).
+fn block_params<T: serde::de::DeserializeOwned>(params: &Params<'_>) -> Result<(T, bool)> {
+    let mut sequence = params.sequence();
+    Ok((sequence.next()?, sequence.optional_next()?.unwrap_or(false)))
+}
+
+fn block(context: &RpcContext, id: BlockId, whole: bool) -> Result<Option<crate::convert::RpcBlock>> {
+    let Some(height) = context.find_height(id)? else { return Ok(None) };
+    Ok(context.full_block(height)?.map(|full| rpc_block(full, whole)))
+}
+
+fn count(context: &RpcContext, id: BlockId) -> Result<Option<U64>> {
+    let Some(height) = context.find_height(id)? else { return Ok(None) };
+    Ok(context.full_block(height)?.map(|full| U64::from(full.block.transactions.len())))
+}
+
+fn uncles(context: &RpcContext, id: BlockId) -> Result<Option<U64>> {
+    Ok(context.find_height(id)?.map(|_| U64::ZERO))
+}
+
+/// A mined transaction, or one that waits.
+pub(crate) fn by_hash(context: &RpcContext, hash: B256) -> Result<Option<RpcTransaction>> {
+    if let Some(location) = context.executor.store().transaction_location(hash).map_err(errors::store)? {
+        let index = Index::from(location.index as usize);
+        return by_index(context, BlockId::number(location.height), index);
+    }
+    Ok(context.pool.get(&hash).map(|transaction| pending_transaction(&transaction)))
+}
+
+fn by_index(context: &RpcContext, id: BlockId, index: Index) -> Result<Option<RpcTransaction>> {
+    let Some(height) = context.find_height(id)? else { return Ok(None) };
+    let Some(full) = context.full_block(height)? else { return Ok(None) };
+    let index = usize::from(index);
+    let found = full.block.transactions.get(index).zip(full.senders.get(index));
+    Ok(found.map(|(transaction, sender)| {
+        mined_transaction(transaction.clone(), *sender, &full.block.header, full.hash, index)
+    }))
+}
+
+/// The receipt of a mined transaction.
+pub(crate) fn receipt(context: &RpcContext, hash: B256) -> Result<Option<RpcReceipt>> {
+    let Some(location) = context.executor.store().transaction_location(hash).map_err(errors::store)? else {
+        return Ok(None);
+    };
+    let all = receipts(context, BlockId::number(location.height))?;
+    Ok(all.and_then(|all| all.into_iter().nth(location.index as usize)))
+}
+
+fn receipts(context: &RpcContext, id: BlockId) -> Result<Option<Vec<RpcReceipt>>> {
+    let Some(height) = context.find_height(id)? else { return Ok(None) };
+    let Some(full) = context.full_block(height)? else { return Ok(None) };
+    let Some(stored) = context.stored_receipts(height)? else { return Ok(None) };
+    Ok(Some(rpc_receipts(&full.block, full.hash, &full.senders, &stored)))
+}

@@ -1,0 +1,54 @@
+//! Limits of the RPC server, each with what it bounds.
+
+use std::net::SocketAddr;
+
+/// Configuration.
+#[derive(Clone, Debug)]
+pub struct RpcConfig {
+    /// Address for HTTP and WebSocket.
+    pub listen: SocketAddr,
+    /// Origins that browsers may call from; `*` for all, empty for none.
+    pub cors: Vec<String>,
+    /// Largest request.
+    pub max_request_bytes: u32,
+    /// Largest response.
+    pub max_response_bytes: u32,
+    /// HTTP requests in flight plus WebSocket connections.
+    pub max_connections: u32,
+    /// Calls in a batch.
+    pub max_batch: u32,
+    /// Subscriptions of one connection.
+    pub max_subscriptions: u32,
+    /// Gas of a call or estimate.
+    pub gas_cap: u64,
+    /// Blocks that one log query may span.
+    pub max_log_blocks: u64,
+    /// Logs that one query may return.
+    pub max_logs: usize,
+    /// Blocks of one fee history.
+    pub max_fee_history: u64,
+    /// Calls, proofs and log searches at the same time; more wait.
+    pub heavy_requests: usize,
+    /// Longest wait of `eth_sendRawTransactionSync`, milliseconds.
+    pub max_sync_wait_ms: u64,
+}
+
+impl Default for RpcConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8545)),
+            cors: Vec::new(),
+            max_request_bytes: 10 << 20,
+            max_response_bytes: 64 << 20,
+            max_connections: 1_000,
+            max_batch: 1_000,
+            max_subscriptions: 128,
+            gas_cap: 50_000_000,
+            max_log_blocks: 10_000,
+            max_logs: 20_000,
+            max_fee_history: 1_024,
+            heavy_requests: 8,
+            max_sync_wait_ms: 60_000,
+        }
+    }
+}

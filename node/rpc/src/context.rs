@@ -1,0 +1,88 @@
+//! What the methods work on.
+
+use crate::config::RpcConfig;
+use crate::errors;
+use alloy_primitives::{Address, B256};
+use bttc_executor::{ExecutedBlock, Executor};
+use bttc_pool::Pool;
+use bttc_types::RecoveredTransaction;
+use futures::future::BoxFuture;
+use jsonrpsee::types::ErrorObjectOwned;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, broadcast};
+
+/// A new head, for subscribers.
+pub type HeadEvent = Arc<ExecutedBlock>;
+
+/// What the node says about itself.
+#[derive(Clone, Debug, Default)]
+pub struct NodeStatus {
+    /// Height that consensus works on.
+    pub height: u64,
+    /// Its round.
+    pub round: u32,
+    /// Whether blocks are being fetched.
+    pub syncing: bool,
+    /// Greatest height that a peer claims.
+    pub best_peer_height: u64,
+    /// Height at which this run started.
+    pub start_height: u64,
+    /// Number of peers.
+    pub peers: usize,
+    /// Address of the consensus key, if there is one.
+    pub validator: Option<Address>,
+    /// Whether it signs, in words.
+    pub signing: String,
+}
+
+/// The rest of the node, as RPC sees it.
+pub trait NodeApi: Send + Sync + 'static {
+    /// Takes a transaction from a user: pool, journal, gossip.
+    ///
+    /// # Errors
+    /// Why it is not accepted.
+    fn submit(&self, transaction: RecoveredTransaction) -> Result<B256, bttc_pool::Error>;
+
+    /// The node's state.
+    fn status(&self) -> NodeStatus;
+
+    /// The connected peers, ready to be shown.
+    fn peers(&self) -> BoxFuture<'static, serde_json::Value>;
+}
+
+/// Everything that a method can reach.
+pub struct RpcContext {
+    /// Chain, state, calls.
+    pub executor: Arc<Executor>,
+    /// Waiting transactions.
+    pub pool: Arc<Pool>,
+    /// The node.
+    pub node: Arc<dyn NodeApi>,
+    /// Limits.
+    pub config: RpcConfig,
+    /// New heads.
+    pub heads: broadcast::Sender<HeadEvent>,
+    /// New pending transactions.
+    pub pending: broadcast::Sender<Arc<RecoveredTransaction>>,
+    /// Program and version, for `web3_clientVersion`.
+    pub version: String,
+    /// Bounds calls, proofs and log searches.
+    pub heavy: Arc<Semaphore>,
+}
+
+impl RpcContext {
+    /// Runs blocking work on a thread of its own, when one is free.
+    pub(crate) async fn heavy<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, ErrorObjectOwned> + Send + 'static,
+    ) -> Result<T, ErrorObjectOwned> {
+        let permit = Arc::clone(&self.heavy).acquire_owned().await.map_err(errors::internal)?;
+        let context = Arc::clone(self);
+        let result = tokio::task::spawn_blocking(move || {
+            let result = work(&context);
+            drop(permit);
+            result
+        });
+        result.await.map_err(errors::internal)?
+    }
+}

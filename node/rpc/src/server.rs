@@ -1,0 +1,118 @@
+//! The server: one port for HTTP and WebSocket.
+
+use crate::context::RpcContext;
+use crate::errors::Error;
+use jsonrpsee::RpcModule;
+use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::core::traits::IdProvider;
+use jsonrpsee::server::{BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle};
+use jsonrpsee::types::SubscriptionId;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// A running server; dropping it stops it.
+#[derive(Debug)]
+pub struct RpcServer {
+    handle: ServerHandle,
+    address: SocketAddr,
+}
+
+impl RpcServer {
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it and waits for requests in flight.
+    pub async fn stop(self) {
+        if self.handle.stop().is_ok() {
+            self.handle.stopped().await;
+        }
+    }
+}
+
+/// Subscription ids as Ethereum's tools expect them: hex strings. They cannot be guessed from one another.
+#[derive(Debug, Default)]
+struct HexIds {
+    state: RandomState,
+    next: AtomicU64,
+}
+
+impl IdProvider for HexIds {
+    fn next_id(&self) -> SubscriptionId<'static> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (high, low) = (self.state.hash_one((number, 0)), self.state.hash_one((number, 1)));
+        format!("0x{high:016x}{low:016x}").into()
+    }
+}
+
+/// All methods.
+fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodError> {
+    let mut module = RpcModule::new(context);
+    crate::blocks::register(&mut module)?;
+    crate::state::register(&mut module)?;
+    crate::send::register(&mut module)?;
+    crate::fees::register(&mut module)?;
+    crate::logs::register(&mut module)?;
+    crate::txpool::register(&mut module)?;
+    crate::bttc::register(&mut module)?;
+    crate::subscriptions::register(&mut module)?;
+    Ok(module)
+}
+
+fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Error> {
+    let allow = if origins.is_empty() {
+        return Ok(None);
+    } else if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        let parsed = origins.iter().map(|origin| {
+            origin.parse().map_err(|_| Error::Config(format!("CORS origin {origin:?} is not a header value")))
+        });
+        AllowOrigin::list(parsed.collect::<Result<Vec<_>, _>>()?)
+    };
+    Ok(Some(
+        CorsLayer::new()
+            .allow_origin(allow)
+            .allow_methods([http::Method::POST, http::Method::GET])
+            .allow_headers([http::header::CONTENT_TYPE]),
+    ))
+}
+
+/// Starts the server.
+///
+/// # Errors
+/// [`Error::Listen`] or [`Error::Config`].
+pub async fn start(context: RpcContext) -> Result<RpcServer, Error> {
+    let settings = context.config.clone();
+    let listen = |error: &dyn std::fmt::Display| Error::Listen {
+        address: settings.listen.to_string(),
+        reason: error.to_string(),
+    };
+    let config = ServerConfig::builder()
+        .max_request_body_size(settings.max_request_bytes)
+        .max_response_body_size(settings.max_response_bytes)
+        .max_connections(settings.max_connections)
+        .max_subscriptions_per_connection(settings.max_subscriptions)
+        .set_batch_request_config(BatchRequestConfig::Limit(settings.max_batch))
+        .set_message_buffer_capacity(1_024)
+        .enable_ws_ping(
+            PingConfig::new().ping_interval(Duration::from_secs(30)).inactive_limit(Duration::from_secs(90)),
+        )
+        .set_id_provider(HexIds::default())
+        .build();
+    let middleware = tower::ServiceBuilder::new().option_layer(cors(&settings.cors)?);
+    let server = Server::builder()
+        .set_config(config)
+        .set_http_middleware(middleware)
+        .build(settings.listen)
+        .await
+        .map_err(|error| listen(&error))?;
+    let address = server.local_addr().map_err(|error| listen(&error))?;
+    let module = module(context).map_err(|error| Error::Config(error.to_string()))?;
+    let handle = server.start(module);
+    Ok(RpcServer { handle, address })
+}
