@@ -41,15 +41,6 @@ pub(crate) const PRECOMMITS: u8 = 1;
 /// [`RoundVotes::kind`] of a skip round certificate.
 pub(crate) const SKIP: u8 = 2;
 
-/// How far a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
-pub struct Status {
-    /// Its head.
-    pub height: Height,
-    /// Hash of its head.
-    pub hash: B256,
-}
-
 /// A message between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -139,4 +130,45 @@ impl Message {
         };
         if rest.is_empty() { Ok(message) } else { Err(malformed("trailing bytes".into())) }
     }
+}
+
+/// A request for certified blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct BlocksRequest {
+    /// First height.
+    pub from: Height,
+    /// How many, at most [`crate::SYNC_BATCH`].
+    pub count: u64,
+}
+
+impl BlocksRequest {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn decode_exact(mut bytes: &[u8]) -> Result<Self, Error> {
+        let malformed = |reason: String| Error::Malformed { what: "block request", reason };
+        let request = Self::decode(&mut bytes).map_err(|error| malformed(error.to_string()))?;
+        if !bytes.is_empty() || request.count == 0 || request.count > crate::SYNC_BATCH {
+            return Err(malformed("trailing bytes or a count out of range".into()));
+        }
+        Ok(request)
+    }
+}
+
+/// Encodes the answer to a [`BlocksRequest`].
+pub fn encode_blocks(blocks: &[CertifiedBlock]) -> Vec<u8> {
+    let mut out = Vec::new();
+    alloy_rlp::encode_list::<CertifiedBlock, CertifiedBlock>(blocks, &mut out);
+    out
+}
+
+/// Reads the answer to a [`BlocksRequest`].
+///
+/// # Errors
+/// [`Error::Malformed`].
+pub fn decode_blocks(mut bytes: &[u8]) -> Result<Vec<CertifiedBlock>, Error> {
+    let malformed = |reason: String| Error::Malformed { what: "answer to a block request", reason };
+    let blocks = Vec::<CertifiedBlock>::decode(&mut bytes).map_err(|error| malformed(error.to_string()))?;
+    if bytes.is_empty() { Ok(blocks) } else { Err(malformed("trailing bytes".into())) }
 }

@@ -232,3 +232,13 @@ impl Executor {
         Ok(times)
     }
 }
+
+impl Executor {
+    /// Base fee of the block after the head.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn next_base_fee(&self) -> Result<u64, Error> {
+        Ok(crate::bttc::next_base_fee(&self.head_header()?, &self.spec.bttc.params))
+    }
+}

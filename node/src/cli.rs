@@ -1,0 +1,204 @@
+//! The command line. Configuration keys become flags and environment variables by themselves (see `config.rs`).
+
+use crate::config;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A proof-of-stake validator node for BitTorrent Chain's role.
+#[derive(Debug, Parser)]
+#[command(name = "bttc", version, about, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a home directory: configuration, keys, signer guard.
+    Init(InitArgs),
+    /// Keys in the home directory.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Run the node.
+    Start(HomeArgs),
+    /// Run a throw-away chain with funded accounts and blocks on demand.
+    Dev(DevArgs),
+    /// Genesis files.
+    #[command(subcommand)]
+    Genesis(GenesisCommand),
+    /// The consensus write-ahead log.
+    #[command(subcommand)]
+    Wal(WalCommand),
+    /// The database of a stopped node.
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// The configuration in force.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version.
+    Version,
+}
+
+/// Where the node lives.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HomeArgs {
+    /// Home directory of the node.
+    #[arg(long, env = "BTTC_HOME", default_value = "bttc-home")]
+    pub(crate) home: PathBuf,
+}
+
+/// Where the passwords of keys come from. Never an argument: those are seen by every process of the machine.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct PasswordArgs {
+    /// File whose first line is the password. Without it (and without `keys.password_file`) the terminal is asked.
+    #[arg(long, env = "BTTC_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from this file descriptor.
+    #[arg(long)]
+    pub(crate) password_fd: Option<u32>,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    pub(crate) home: HomeArgs,
+    /// Kind of network: mainnet, donau or local.
+    #[arg(long, default_value = "mainnet")]
+    pub(crate) preset: String,
+    /// Genesis file to copy into the home directory.
+    #[arg(long)]
+    pub(crate) genesis: Option<PathBuf>,
+    /// Create validator keys too: consensus, owner and reporting.
+    #[arg(long)]
+    pub(crate) validator: bool,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
+/// `keys` commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Show addresses and the peer id, as JSON.
+    Show {
+        #[command(flatten)]
+        home: HomeArgs,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Create a key: consensus, owner, reporting or p2p.
+    New {
+        /// Which.
+        role: String,
+        #[command(flatten)]
+        home: HomeArgs,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Import a key from a file that holds 32 bytes in hex.
+    Import {
+        /// Which role it gets.
+        role: String,
+        /// The file.
+        #[arg(long)]
+        secret_file: PathBuf,
+        #[command(flatten)]
+        home: HomeArgs,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Create the signer guard of a consensus key that has never signed on this network.
+    Guard {
+        #[command(flatten)]
+        home: HomeArgs,
+        #[command(flatten)]
+        password: PasswordArgs,
+        /// Say that the key has never signed: two signatures of it for one height cost its stake.
+        #[arg(long)]
+        key_has_never_signed: bool,
+    },
+}
+
+/// Arguments of `dev`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// Keep the chain in this directory; without it everything is gone at the end.
+    #[arg(long)]
+    pub(crate) home: Option<PathBuf>,
+    /// Address for RPC.
+    #[arg(long, default_value = "127.0.0.1:8545")]
+    pub(crate) rpc: String,
+    /// Make a block every so many milliseconds, transactions or not. Without it: one block as soon as there is a
+    /// transaction.
+    #[arg(long)]
+    pub(crate) block_time_ms: Option<u64>,
+}
+
+/// `genesis` commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GenesisCommand {
+    /// Write a new genesis file.
+    New {
+        /// Kind of network: mainnet, donau or local.
+        #[arg(long, default_value = "local")]
+        preset: String,
+        /// A validator as `consensus address:owner address:power`; may be given many times.
+        #[arg(long = "validator", required = true)]
+        validators: Vec<String>,
+        /// Time of the genesis block, seconds since 1970; now when left out.
+        #[arg(long)]
+        timestamp: Option<u64>,
+        /// Where to write it; standard output when left out.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Check a genesis file.
+    Validate {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print the hash of the genesis block.
+    Hash {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Take over accounts from a geth or bor state dump.
+    ImportAlloc {
+        /// The genesis file, changed in place.
+        file: PathBuf,
+        /// The dump: `{"accounts": {...}}` or a plain `alloc` object.
+        dump: PathBuf,
+    },
+}
+
+/// `wal` commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalCommand {
+    /// Print the records in readable form.
+    Dump(HomeArgs),
+}
+
+/// `db` commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Sizes of the tables and the head.
+    Stats(HomeArgs),
+    /// Recompute the whole state and compare.
+    Check(HomeArgs),
+}
+
+/// `config` commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the effective configuration: file, environment and flags together.
+    Show(HomeArgs),
+}
+
+/// The command line with a flag for each configuration key where the node's configuration counts.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+        .mut_subcommand("start", config::add_flags)
+        .mut_subcommand("config", |command| command.mut_subcommand("show", config::add_flags))
+}

@@ -1,0 +1,350 @@
+//! What each command does.
+
+use crate::cli::{Cli, Command, ConfigCommand, DbCommand, GenesisCommand, HomeArgs, InitArgs, KeysCommand, WalCommand};
+use crate::config::{self, Config, ConsensusSection};
+use crate::home::Home;
+use crate::keys::{self, KeyRole};
+use crate::node::{self, Setup};
+use crate::{dev, logging};
+use alloy_primitives::Address;
+use bttc_engine::{FileGuard, FileWal, WalRecord};
+use bttc_executor::genesis_header;
+use bttc_genesis::{ChainSpec, GenesisValidator, Preset};
+use bttc_network::Role;
+use clap::ArgMatches;
+use eyre::{Context, bail, eyre};
+use std::path::Path;
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
+    match cli.command {
+        Command::Init(args) => init(&args),
+        Command::Keys(command) => run_keys(command),
+        Command::Start(args) => start(&args, matches.subcommand_matches("start")),
+        Command::Dev(args) => dev::run(&args),
+        Command::Genesis(command) => genesis(command),
+        Command::Wal(WalCommand::Dump(args)) => wal_dump(&args),
+        Command::Db(command) => db(command),
+        Command::Config(ConfigCommand::Show(args)) => {
+            let flags = matches.subcommand_matches("config").and_then(|matches| matches.subcommand_matches("show"));
+            let config = config::load(&Home::new(&args.home).config(), flags)?;
+            print!("{}", toml::to_string(&config)?);
+            Ok(())
+        }
+        Command::Version => {
+            println!("{}", crate::version());
+            Ok(())
+        }
+    }
+}
+
+fn preset(text: &str) -> eyre::Result<Preset> {
+    match text {
+        "mainnet" => Ok(Preset::Mainnet),
+        "donau" => Ok(Preset::Donau),
+        "local" => Ok(Preset::Local),
+        other => bail!("preset {other:?}: use mainnet, donau or local"),
+    }
+}
+
+fn init(args: &InitArgs) -> eyre::Result<()> {
+    let home = Home::new(&args.home.home);
+    let preset = preset(&args.preset)?;
+    if home.config().exists() {
+        bail!("{} exists already: this home was initialised before", home.config().display());
+    }
+    let password = keys::password(&args.password, "", true)?;
+    std::fs::create_dir_all(home.data())?;
+    let mut config = Config::default();
+    if args.validator {
+        config.node.role = Role::Validator;
+    }
+    if preset == Preset::Local {
+        config.consensus = ConsensusSection::local();
+    }
+    if let Some(file) = &args.password.password_file {
+        config.keys.password_file = std::fs::canonicalize(file)?.display().to_string();
+    }
+    keys::create(&home, KeyRole::P2p, &password)?;
+    if args.validator {
+        for role in [KeyRole::Owner, KeyRole::Reporting] {
+            keys::create(&home, role, &password)?;
+        }
+        let secret = keys::create(&home, KeyRole::Consensus, &password)?;
+        // The key was made this moment, so it has never signed.
+        FileGuard::create(&home.guard(), keys::address(&secret)?, None)?;
+    }
+    if let Some(file) = &args.genesis {
+        let text = std::fs::read_to_string(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
+        ChainSpec::from_json(&text)?;
+        std::fs::write(home.genesis(), text)?;
+    }
+    std::fs::write(home.config(), toml::to_string(&config)?)?;
+    eprintln!("initialised {}", home.path().display());
+    Ok(())
+}
+
+fn run_keys(command: KeysCommand) -> eyre::Result<()> {
+    match command {
+        KeysCommand::Show { home, password } => {
+            let (home, password) = unlocked(&home, &password)?;
+            let mut shown = serde_json::Map::new();
+            for role in KeyRole::ALL {
+                if !role.path(&home).exists() {
+                    continue;
+                }
+                let value = match role {
+                    KeyRole::P2p => keys::identity(&home, &password)?.public().to_peer_id().to_string(),
+                    KeyRole::Consensus | KeyRole::Owner | KeyRole::Reporting => {
+                        keys::address(&keys::load(&home, role, &password)?)?.to_string()
+                    }
+                };
+                shown.insert(role.name().into(), value.into());
+            }
+            println!("{}", serde_json::to_string_pretty(&shown)?);
+            Ok(())
+        }
+        KeysCommand::New { role, home, password } => {
+            let role = KeyRole::parse(&role)?;
+            let (home, password) = unlocked(&home, &password)?;
+            let secret = keys::create(&home, role, &password)?;
+            if role == KeyRole::Consensus {
+                FileGuard::create(&home.guard(), keys::address(&secret)?, None)?;
+            }
+            eprintln!("created {}", role.path(&home).display());
+            Ok(())
+        }
+        KeysCommand::Import { role, secret_file, home, password } => {
+            let role = KeyRole::parse(&role)?;
+            let (home, password) = unlocked(&home, &password)?;
+            keys::store(&home, role, &keys::read_secret(&secret_file)?, &password)?;
+            eprintln!("imported {}", role.path(&home).display());
+            if role == KeyRole::Consensus {
+                eprintln!("it has no signer guard yet, so the node will not sign: see `bttc keys guard --help`");
+            }
+            Ok(())
+        }
+        KeysCommand::Guard { home, password, key_has_never_signed } => {
+            if !key_has_never_signed {
+                bail!(
+                    "a guard for a key that has signed before would let it sign twice, which costs its stake: repeat \
+                     with --key-has-never-signed if you are certain"
+                );
+            }
+            let (home, password) = unlocked(&home, &password)?;
+            let key = keys::consensus(&home, &password)?.ok_or_else(|| eyre!("the home has no consensus key"))?;
+            FileGuard::create(&home.guard(), key.address(), None)?;
+            eprintln!("created {}", home.guard().display());
+            Ok(())
+        }
+    }
+}
+
+fn unlocked(args: &HomeArgs, password: &crate::cli::PasswordArgs) -> eyre::Result<(Home, String)> {
+    let home = Home::new(&args.home);
+    let configured = config::load(&home.config(), None)?.keys.password_file;
+    let password = keys::password(password, &configured, false)?;
+    Ok((home, password))
+}
+
+fn read_spec(path: &Path) -> eyre::Result<ChainSpec> {
+    let text = std::fs::read_to_string(path)
+        .wrap_err_with(|| format!("cannot read the genesis file {}", path.display()))?;
+    ChainSpec::from_json(&text).wrap_err_with(|| path.display().to_string())
+}
+
+fn start(args: &HomeArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
+    let home = Home::new(&args.home);
+    if !home.config().exists() {
+        bail!("{} does not exist: create a home with `bttc init`", home.config().display());
+    }
+    let config = config::load(&home.config(), flags)?;
+    logging::start(&config.log)?;
+    let spec = read_spec(&home.genesis())?;
+    let password = keys::password(&crate::cli::PasswordArgs::default(), &config.keys.password_file, false)?;
+    let identity = keys::identity(&home, &password)?;
+    let consensus_key = match config.node.role {
+        Role::Validator => {
+            let key = keys::consensus(&home, &password)?;
+            Some(key.ok_or_else(|| eyre!("the role is validator, but there is no consensus key: `bttc keys new consensus`"))?)
+        }
+        Role::Sentry | Role::Full | Role::Seed => None,
+    };
+    let beneficiary = match config.consensus.beneficiary.as_str() {
+        "" if KeyRole::Owner.path(&home).exists() => keys::address(&keys::load(&home, KeyRole::Owner, &password)?)?,
+        "" => consensus_key.as_ref().map_or(Address::ZERO, bttc_types::SecretKey::address),
+        text => text.parse().wrap_err_with(|| format!("consensus.beneficiary {text:?} is no address"))?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let setup = Setup { config, home, spec, consensus_key, identity: Some(identity), beneficiary };
+        let mut node = node::start(setup).await?;
+        let result = node.run().await;
+        node.stop().await;
+        result
+    })
+}
+
+fn genesis(command: GenesisCommand) -> eyre::Result<()> {
+    match command {
+        GenesisCommand::New { preset: name, validators, timestamp, out } => {
+            let validators = validators.iter().map(|text| validator(text)).collect::<eyre::Result<Vec<_>>>()?;
+            let timestamp = timestamp.unwrap_or_else(|| crate::clock::now().wall_ms / 1_000);
+            let spec = ChainSpec::new(preset(&name)?, timestamp, validators)?;
+            let text = spec.to_json()?;
+            match out {
+                Some(path) => std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))?,
+                None => println!("{text}"),
+            }
+            Ok(())
+        }
+        GenesisCommand::Validate { file } => {
+            let spec = read_spec(&file)?;
+            println!(
+                "valid: chain id {}, {} validators, {} accounts, genesis hash {}",
+                spec.chain_id(),
+                spec.bttc.validators.len(),
+                spec.genesis.alloc.len(),
+                genesis_header(&spec)?.hash_slow()
+            );
+            Ok(())
+        }
+        GenesisCommand::Hash { file } => {
+            println!("{}", genesis_header(&read_spec(&file)?)?.hash_slow());
+            Ok(())
+        }
+        GenesisCommand::ImportAlloc { file, dump } => {
+            let mut spec = read_spec(&file)?;
+            let text = std::fs::read_to_string(&dump).wrap_err_with(|| format!("cannot read {}", dump.display()))?;
+            let accounts = crate::commands::dump::parse(&text)?;
+            let count = spec.import_accounts(accounts)?;
+            spec.validate()?;
+            std::fs::write(&file, spec.to_json()?)?;
+            println!("imported {count} accounts");
+            Ok(())
+        }
+    }
+}
+
+fn validator(text: &str) -> eyre::Result<GenesisValidator> {
+    let mut parts = text.split(':');
+    let (Some(address), Some(owner), Some(power), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        bail!("validator {text:?}: expected `consensus address:owner address:power`");
+    };
+    Ok(GenesisValidator {
+        address: address.parse().wrap_err_with(|| format!("{address:?} is no address"))?,
+        owner: owner.parse().wrap_err_with(|| format!("{owner:?} is no address"))?,
+        power: power.parse().wrap_err_with(|| format!("{power:?} is no power"))?,
+    })
+}
+
+fn wal_dump(args: &HomeArgs) -> eyre::Result<()> {
+    let path = Home::new(&args.home).wal();
+    let Some(content) = FileWal::read(&path)? else { bail!("{} does not exist", path.display()) };
+    println!("height {}, {} records, {} bytes of torn tail", content.height, content.records.len(), content.torn);
+    for (index, bytes) in content.records.iter().enumerate() {
+        match WalRecord::decode(bytes) {
+            Ok(WalRecord::Block(block)) => println!("{index:5} block of {} bytes", block.len()),
+            Ok(record) => println!("{index:5} {record:?}"),
+            Err(error) => println!("{index:5} unreadable: {error}"),
+        }
+    }
+    Ok(())
+}
+
+fn db(command: DbCommand) -> eyre::Result<()> {
+    let (DbCommand::Stats(args) | DbCommand::Check(args)) = &command;
+    let home = Home::new(&args.home);
+    if !home.database().exists() {
+        bail!("{} does not exist", home.database().display());
+    }
+    let store = bttc_state::RocksStore::open(&home.database(), &bttc_state::RocksOptions::default())
+        .wrap_err("the database must not be in use: stop the node first")?;
+    match command {
+        DbCommand::Stats(_) => {
+            for (table, bytes, keys) in store.table_sizes()? {
+                println!("{:18} {bytes:>14} bytes  about {keys:>10} keys", table.name());
+            }
+            let state = bttc_state::StateStore::open(std::sync::Arc::new(store), bttc_state::StoreOptions::default())?;
+            match state.head() {
+                Some(head) => println!("head {} {}, state root {}", head.height, head.hash, head.state_root),
+                None => println!("no head"),
+            }
+            println!("state from height {}, blocks from height {}", state.lowest_state()?, state.lowest_block()?);
+        }
+        DbCommand::Check(_) => {
+            let report = bttc_state::check_full(&store)?;
+            println!("{} accounts and {} slots read", report.accounts, report.slots);
+            for problem in &report.problems {
+                println!("problem: {problem}");
+            }
+            if !report.problems.is_empty() {
+                bail!("{} problems: sync again into an empty data directory", report.problems.len());
+            }
+            println!("the state matches its root");
+        }
+    }
+    Ok(())
+}
+
+/// State dumps of geth and bor.
+mod dump {
+    use alloy_genesis::GenesisAccount;
+    use alloy_primitives::{Address, B256, Bytes, U256};
+    use eyre::{Context, eyre};
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Deserialize)]
+    struct DumpAccount {
+        balance: String,
+        #[serde(default)]
+        nonce: serde_json::Value,
+        #[serde(default)]
+        code: Option<Bytes>,
+        #[serde(default)]
+        storage: BTreeMap<B256, String>,
+    }
+
+    /// Reads `{"accounts": {address: {...}}}` (numbers in decimal, as `geth dump` writes them) or a genesis `alloc`.
+    pub(super) fn parse(text: &str) -> eyre::Result<Vec<(Address, GenesisAccount)>> {
+        let value: serde_json::Value = serde_json::from_str(text).wrap_err("the dump is not JSON")?;
+        let accounts = value.get("accounts").or_else(|| value.get("alloc")).unwrap_or(&value);
+        let object = accounts.as_object().ok_or_else(|| eyre!("the dump has no accounts"))?;
+        object
+            .iter()
+            .map(|(address, account)| {
+                let address: Address = address.parse().wrap_err_with(|| format!("{address:?} is no address"))?;
+                let account: DumpAccount = serde_json::from_value(account.clone())
+                    .wrap_err_with(|| format!("account {address}"))?;
+                let nonce = match &account.nonce {
+                    serde_json::Value::Null => 0,
+                    serde_json::Value::Number(number) => number.as_u64().unwrap_or(0),
+                    serde_json::Value::String(text) => number(text)?.to(),
+                    other => return Err(eyre!("account {address}: nonce {other}")),
+                };
+                let storage = account
+                    .storage
+                    .into_iter()
+                    .map(|(slot, value)| Ok((slot, word(&value)?)))
+                    .collect::<eyre::Result<BTreeMap<_, _>>>()?;
+                let entry = GenesisAccount::default()
+                    .with_balance(number(&account.balance)?)
+                    .with_nonce(Some(nonce))
+                    .with_code(account.code.filter(|code| !code.is_empty()))
+                    .with_storage((!storage.is_empty()).then_some(storage));
+                Ok((address, entry))
+            })
+            .collect()
+    }
+
+    fn number(text: &str) -> eyre::Result<U256> {
+        text.parse().wrap_err_with(|| format!("{text:?} is no number"))
+    }
+
+    /// A storage word: hex with or without prefix and leading zeros.
+    fn word(text: &str) -> eyre::Result<B256> {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        U256::from_str_radix(digits, 16).map(B256::from).wrap_err_with(|| format!("{text:?} is no storage value"))
+    }
+}

@@ -1,0 +1,239 @@
+//! Between the network and the rest: messages to the engine, transactions to the pool, blocks to peers that ask.
+
+use crate::application::HeadAccounts;
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::shell::EngineEvent;
+use bttc_engine::{BlocksRequest, CertifiedBlock, Input, decode_blocks, encode_blocks};
+use bttc_executor::Executor;
+use bttc_network::{Incoming, Lane, NetworkHandle, Verdict};
+use bttc_pool::{Error as PoolError, Journal, Pool};
+use bttc_types::{MAX_BLOCK_BYTES, RecoveredTransaction, decode_transaction};
+use parking_lot::Mutex;
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+use tokio::sync::{broadcast, mpsc};
+
+/// Transactions taken from the network at once: enough to keep all cores recovering, few enough to stay responsive.
+const BATCH: usize = 256;
+
+/// Bytes of blocks in one answer, unless its first block alone is larger.
+const ANSWER_BYTES: usize = MAX_BLOCK_BYTES;
+
+/// Takes transactions in, wherever they come from.
+pub(crate) struct Intake {
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) network: Option<NetworkHandle>,
+    pub(crate) journal: Mutex<Option<Journal>>,
+    pub(crate) engine: mpsc::Sender<EngineEvent>,
+    pub(crate) pending: broadcast::Sender<Arc<RecoveredTransaction>>,
+    pub(crate) told_waiting: Arc<AtomicBool>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Intake {
+    /// A transaction of our own user: pool, journal, gossip.
+    pub(crate) fn local(&self, transaction: RecoveredTransaction) -> Result<alloy_primitives::B256, PoolError> {
+        let transaction = Arc::new(transaction);
+        let accounts = HeadAccounts(Arc::clone(&self.executor));
+        let added = self.pool.add(Arc::clone(&transaction), true, clock::now().wall_ms, &accounts)?;
+        if let Some(journal) = self.journal.lock().as_mut() {
+            // The user was told nothing yet: a transaction that cannot be journalled is still gossiped.
+            if let Err(error) = journal.append(&transaction) {
+                tracing::warn!(%error, "a transaction was accepted but not journalled");
+            }
+        }
+        if let Some(network) = &self.network {
+            network.broadcast(Lane::Transactions, transaction.encoded().to_vec());
+        }
+        self.accepted(&transaction, added.pending);
+        Ok(added.hash)
+    }
+
+    fn accepted(&self, transaction: &Arc<RecoveredTransaction>, pending: bool) {
+        if pending {
+            let _ = self.pending.send(Arc::clone(transaction));
+            if !self.told_waiting.swap(true, Ordering::AcqRel)
+                && self.engine.try_send(EngineEvent::Input(Input::TransactionsWaiting)).is_err()
+            {
+                self.told_waiting.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// Takes back what the journal holds.
+    pub(crate) fn restore(&self, transactions: Vec<RecoveredTransaction>) {
+        let accounts = HeadAccounts(Arc::clone(&self.executor));
+        let mut restored = 0usize;
+        for transaction in transactions {
+            if self.pool.add(Arc::new(transaction), true, clock::now().wall_ms, &accounts).is_ok() {
+                restored += 1;
+            }
+        }
+        if restored > 0 {
+            tracing::info!(restored, "transactions taken from the journal");
+        }
+        self.rewrite_journal();
+    }
+
+    fn rewrite_journal(&self) {
+        let local = self.pool.local();
+        if let Some(journal) = self.journal.lock().as_mut()
+            && let Err(error) = journal.rewrite(&local)
+        {
+            tracing::warn!(%error, "cannot rewrite the transaction journal");
+        }
+    }
+
+    /// Work for every few seconds.
+    pub(crate) fn maintain(&self) {
+        self.pool.expire(clock::now().wall_ms);
+        let grown = self.journal.lock().as_ref().is_some_and(Journal::wants_rewrite);
+        if grown {
+            self.rewrite_journal();
+        }
+        self.metrics.pool_transactions.set(i64::try_from(self.pool.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Transactions from peers, in batches on all cores.
+    pub(crate) async fn run(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while incoming.recv_many(&mut batch, BATCH).await > 0 {
+            let work = std::mem::take(&mut batch);
+            let intake = Arc::clone(&self);
+            if tokio::task::spawn_blocking(move || intake.take(work)).await.is_err() {
+                tracing::error!("taking in transactions failed");
+            }
+        }
+    }
+
+    fn take(&self, batch: Vec<Incoming>) {
+        let start = Instant::now();
+        let judged: Vec<_> = batch
+            .into_par_iter()
+            .filter_map(|incoming| match incoming {
+                Incoming::Message { peer, number, bytes, .. } => {
+                    let result = self.judge(&bytes);
+                    Some((peer, number, bytes, result))
+                }
+                _ => None,
+            })
+            .collect();
+        self.metrics.recovered(start.elapsed().as_secs_f64());
+        let accounts = HeadAccounts(Arc::clone(&self.executor));
+        for (peer, number, bytes, result) in judged {
+            let verdict = match result {
+                Err(verdict) => verdict,
+                Ok(transaction) => {
+                    let transaction = Arc::new(transaction);
+                    match self.pool.add(Arc::clone(&transaction), false, clock::now().wall_ms, &accounts) {
+                        Ok(added) => {
+                            self.accepted(&transaction, added.pending);
+                            Verdict::Accept
+                        }
+                        Err(_) => Verdict::Ignore,
+                    }
+                }
+            };
+            let label = match &verdict {
+                Verdict::Accept => "accept",
+                Verdict::Ignore => "ignore",
+                Verdict::Reject(_) => "reject",
+            };
+            self.metrics.messages.with_label_values(&["transactions", label]).inc();
+            if let Some(network) = &self.network {
+                network.verdict(peer, Lane::Transactions, number, bytes, verdict);
+            }
+        }
+    }
+
+    /// What can be said of a transaction before its sender's account is looked at. Only what no honest node passes on
+    /// is blamed on the peer.
+    fn judge(&self, bytes: &[u8]) -> Result<RecoveredTransaction, Verdict> {
+        let reject = |error: &dyn std::fmt::Display| Verdict::Reject(format!("transaction: {error}"));
+        let transaction = decode_transaction(bytes).map_err(|error| reject(&error))?;
+        self.pool.check_stateless(&transaction).map_err(|error| match error {
+            PoolError::AlreadyKnown | PoolError::Underpriced { .. } => Verdict::Ignore,
+            other => reject(&other),
+        })?;
+        RecoveredTransaction::recover(transaction).map_err(|error| reject(&error))
+    }
+}
+
+/// Answers to block requests in work.
+const MAX_ANSWERS: usize = 4;
+
+/// Passes what comes from the network on to the engine and serves blocks.
+pub(crate) async fn route(
+    network: NetworkHandle,
+    executor: Arc<Executor>,
+    engine: mpsc::Sender<EngineEvent>,
+    mut incoming: mpsc::Receiver<Incoming>,
+    peers: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+) {
+    let answers = Arc::new(tokio::sync::Semaphore::new(MAX_ANSWERS));
+    while let Some(event) = incoming.recv().await {
+        let for_engine = match event {
+            Incoming::Message { peer, lane, number, bytes } => {
+                EngineEvent::Message { peer, lane, number, bytes }
+            }
+            Incoming::Connected(info) => {
+                metrics.peers.set(i64::try_from(peers.fetch_add(1, Ordering::AcqRel) + 1).unwrap_or(i64::MAX));
+                EngineEvent::Input(Input::PeerConnected(info.peer))
+            }
+            Incoming::Disconnected(peer) => {
+                metrics.peers.set(i64::try_from(peers.fetch_sub(1, Ordering::AcqRel) - 1).unwrap_or(0));
+                EngineEvent::Input(Input::PeerGone(peer))
+            }
+            Incoming::Status { peer, height } => EngineEvent::Input(Input::PeerStatus { peer, height }),
+            Incoming::Request { peer, id, bytes } => {
+                let Ok(request) = BlocksRequest::decode_exact(&bytes) else {
+                    network.fault(peer, "malformed block request".into());
+                    continue;
+                };
+                // When too many ask at once, the last ones get nothing and ask another node.
+                let Ok(permit) = Arc::clone(&answers).try_acquire_owned() else { continue };
+                let (network, executor) = (network.clone(), Arc::clone(&executor));
+                tokio::task::spawn_blocking(move || {
+                    let blocks = collect(&executor, request);
+                    network.respond(id, encode_blocks(&blocks));
+                    drop(permit);
+                });
+                continue;
+            }
+            Incoming::Response { peer, tag, result } => {
+                let decoded = result.and_then(|bytes| decode_blocks(&bytes).map_err(|error| error.to_string()));
+                EngineEvent::Input(match decoded {
+                    Ok(blocks) => Input::Blocks { peer, from: tag, blocks },
+                    Err(_) => Input::BlocksFailed { peer, from: tag },
+                })
+            }
+        };
+        if engine.send(for_engine).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Certified blocks from the store, as many as fit.
+fn collect(executor: &Executor, request: BlocksRequest) -> Vec<CertifiedBlock> {
+    let mut blocks = Vec::new();
+    let mut bytes = 0;
+    for height in request.from..request.from.saturating_add(request.count) {
+        let (Ok(Some(block)), Ok(Some(certificate))) =
+            (executor.store().block_bytes(height), executor.store().certificate(height))
+        else {
+            break;
+        };
+        bytes += block.len();
+        if bytes > ANSWER_BYTES && !blocks.is_empty() {
+            break;
+        }
+        blocks.push(CertifiedBlock { block: block.into(), certificate });
+    }
+    blocks
+}

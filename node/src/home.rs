@@ -1,0 +1,50 @@
+//! The home directory's layout.
+
+use std::path::{Path, PathBuf};
+
+/// Paths in a home directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Home(PathBuf);
+
+impl Home {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    pub(crate) fn genesis(&self) -> PathBuf {
+        self.0.join("genesis.json")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data().join("db")
+    }
+
+    pub(crate) fn wal(&self) -> PathBuf {
+        self.data().join("consensus.wal")
+    }
+
+    /// The guard lies beside the key, not beside the database: who copies the key without it gets no signatures.
+    pub(crate) fn guard(&self) -> PathBuf {
+        self.keys().join("consensus.guard")
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.data().join("transactions.journal")
+    }
+}

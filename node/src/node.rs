@@ -1,0 +1,489 @@
+//! Wiring: opens everything, starts everything, stops everything.
+
+use crate::application::{Application, Request};
+use crate::clock;
+use crate::config::Config;
+use crate::gossip::{Intake, route};
+use crate::home::Home;
+use crate::metrics::Metrics;
+use crate::ops::{self, Ops};
+use crate::shell::{ENGINE_QUEUE, EngineEvent, EngineView, Shell};
+use alloy_primitives::{Address, B256};
+use bttc_engine::{Engine, EngineConfig, FileGuard, FileWal, Guard, HeadInfo, StartInfo};
+use bttc_executor::Executor;
+use bttc_genesis::ChainSpec;
+use bttc_network::{Keypair, NetworkConfig, NetworkHandle};
+use bttc_pool::{ChainLimits, Journal, Pool, PoolConfig};
+use bttc_rpc::{NodeApi, NodeStatus, RpcConfig, RpcContext};
+use bttc_state::{RocksOptions, RocksStore, StateStore, StoreOptions};
+use bttc_types::{Certificate, RecoveredTransaction, SecretKey};
+use eyre::{Context, eyre};
+use futures::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+
+/// Heads and pending transactions that a subscriber may lag behind before it loses its subscription.
+const SUBSCRIBER_LAG: usize = 1_024;
+
+/// What a node is started with.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) home: Home,
+    pub(crate) spec: ChainSpec,
+    pub(crate) consensus_key: Option<SecretKey>,
+    /// None: no network.
+    pub(crate) identity: Option<Keypair>,
+    pub(crate) beneficiary: Address,
+}
+
+/// A running node.
+pub(crate) struct Node {
+    pub(crate) rpc: Option<SocketAddr>,
+    pub(crate) ops: SocketAddr,
+    halt: mpsc::Receiver<String>,
+    stop: watch::Sender<bool>,
+    server: Option<bttc_rpc::RpcServer>,
+    engine: Option<std::thread::JoinHandle<()>>,
+    application: Option<std::thread::JoinHandle<()>>,
+    events: mpsc::Sender<EngineEvent>,
+    network: Option<NetworkHandle>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// The node as RPC and the operations port see it.
+struct Api {
+    intake: Arc<Intake>,
+    view: Arc<RwLock<EngineView>>,
+    peers: Arc<AtomicUsize>,
+    network: Option<NetworkHandle>,
+    validator: Option<Address>,
+    start_height: u64,
+}
+
+impl NodeApi for Api {
+    fn submit(&self, transaction: RecoveredTransaction) -> Result<B256, bttc_pool::Error> {
+        self.intake.local(transaction)
+    }
+
+    fn status(&self) -> NodeStatus {
+        let view = self.view.read();
+        NodeStatus {
+            height: view.height,
+            round: view.round,
+            syncing: view.syncing,
+            best_peer_height: view.best_peer_height,
+            start_height: self.start_height,
+            peers: self.peers.load(Ordering::Acquire),
+            validator: self.validator,
+            signing: view.signing.clone(),
+        }
+    }
+
+    fn peers(&self) -> BoxFuture<'static, serde_json::Value> {
+        let network = self.network.clone();
+        Box::pin(async move {
+            let Some(network) = network else { return serde_json::json!([]) };
+            let peers = network.peers().await;
+            peers
+                .into_iter()
+                .map(|peer| {
+                    serde_json::json!({
+                        "id": peer.id.to_string(),
+                        "address": peer.address,
+                        "agent": peer.agent,
+                        "role": peer.role,
+                        "height": format!("0x{:x}", peer.height),
+                        "validator": peer.validator,
+                        "direction": if peer.outbound { "outbound" } else { "inbound" },
+                        "score": peer.score,
+                        "droppedMessages": peer.dropped,
+                    })
+                })
+                .collect()
+        })
+    }
+}
+
+/// Starts a node.
+pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
+    let Setup { config, home, spec, consensus_key, identity, beneficiary } = setup;
+    let metrics = Arc::new(Metrics::new()?);
+    let executor = Arc::new(open_executor(&config, &home, spec)?);
+    let spec = Arc::clone(executor.spec());
+    let genesis_hash = executor.store().genesis_hash()?.ok_or_else(|| eyre!("the store has no genesis block"))?;
+    let head = executor.store().head().ok_or_else(|| eyre!("the store has no head"))?;
+    tracing::info!(
+        version = crate::version(),
+        chain_id = spec.chain_id(),
+        genesis = %genesis_hash,
+        height = head.height,
+        home = %home.path().display(),
+        "starting"
+    );
+
+    let pool = Arc::new(Pool::new(pool_config(&config), ChainLimits {
+        chain_id: spec.chain_id(),
+        max_gas: bttc_executor::simulate::TRANSACTION_GAS_CAP.min(spec.bttc.params.gas_limit),
+        min_base_fee: spec.bttc.params.min_base_fee,
+    }));
+    let (events, event_receiver) = mpsc::channel(ENGINE_QUEUE);
+    let (requests, request_receiver) = mpsc::unbounded_channel::<(Request, Instant)>();
+    let (heads, _) = broadcast::channel(SUBSCRIBER_LAG);
+    let (pending, _) = broadcast::channel(4 * SUBSCRIBER_LAG);
+    let (halt_sender, halt) = mpsc::channel(4);
+    let (stop, stop_receiver) = watch::channel(false);
+    let told_waiting = Arc::new(AtomicBool::new(false));
+    let peers = Arc::new(AtomicUsize::new(0));
+    let mut tasks = Vec::new();
+
+    let domain = executor.domain().clone();
+    let mut network = None;
+    let mut transactions_in = None;
+    if let Some(identity) = identity {
+        let (handle, incoming, transactions) = bttc_network::start(
+            network_config(&config)?,
+            identity,
+            consensus_key.as_ref(),
+            domain.clone(),
+            spec.chain_id(),
+            genesis_hash,
+            (head.height, head.hash),
+            &crate::version(),
+        )?;
+        let task = route(
+            handle.clone(),
+            Arc::clone(&executor),
+            events.clone(),
+            incoming,
+            Arc::clone(&peers),
+            Arc::clone(&metrics),
+        );
+        tasks.push(tokio::spawn(task));
+        transactions_in = Some(transactions);
+        network = Some(handle);
+    }
+
+    let (journal, journalled) = Journal::open(&home.journal())?;
+    let intake = Arc::new(Intake {
+        executor: Arc::clone(&executor),
+        pool: Arc::clone(&pool),
+        network: network.clone(),
+        journal: Mutex::new(Some(journal)),
+        engine: events.clone(),
+        pending: pending.clone(),
+        told_waiting: Arc::clone(&told_waiting),
+        metrics: Arc::clone(&metrics),
+    });
+    intake.restore(journalled);
+    if let Some(transactions) = transactions_in {
+        tasks.push(tokio::spawn(Arc::clone(&intake).run(transactions)));
+    }
+    tasks.push(tokio::spawn({
+        let intake = Arc::clone(&intake);
+        async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(10));
+            loop {
+                tick.tick().await;
+                intake.maintain();
+            }
+        }
+    }));
+
+    let validator = consensus_key.as_ref().map(SecretKey::address);
+    let engine = open_engine(&config, &home, &executor, consensus_key)?;
+    let view = Arc::new(RwLock::new(EngineView { head_moved_ms: clock::now().mono_ms, ..EngineView::default() }));
+    let application = Application {
+        executor: Arc::clone(&executor),
+        pool: Arc::clone(&pool),
+        metrics: Arc::clone(&metrics),
+        heads: heads.clone(),
+        engine: events.clone(),
+        beneficiary,
+        build_budget: Duration::from_millis(config.consensus.build_ms),
+    };
+    let application = std::thread::Builder::new()
+        .name("application".into())
+        .spawn(move || application.run(request_receiver))?;
+
+    let api: Arc<dyn NodeApi> = Arc::new(Api {
+        intake,
+        view: Arc::clone(&view),
+        peers,
+        network: network.clone(),
+        validator,
+        start_height: head.height,
+    });
+    let ops = start_ops(&config, &executor, &metrics, &api, &view, stop_receiver).await?;
+    let server = if config.rpc.enabled {
+        let rpc_config = rpc_config(&config)?;
+        let heavy = Arc::new(Semaphore::new(rpc_config.heavy_requests.max(1)));
+        let context = RpcContext {
+            executor,
+            pool,
+            node: api,
+            config: rpc_config,
+            heads,
+            pending,
+            version: crate::version(),
+            heavy,
+        };
+        Some(bttc_rpc::start(context).await?)
+    } else {
+        None
+    };
+    let rpc = server.as_ref().map(bttc_rpc::RpcServer::address);
+    tracing::info!(rpc = ?rpc, ops = %ops, "serving");
+
+    let shell = Shell {
+        engine,
+        network: network.clone(),
+        application: requests,
+        view,
+        metrics,
+        told_waiting,
+        halt: halt_sender,
+    };
+    shell.show_signing(shell.engine.signing());
+    let runtime = tokio::runtime::Handle::current();
+    let engine = std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || shell.run(&runtime, event_receiver))?;
+    Ok(Node {
+        rpc,
+        ops,
+        halt,
+        stop,
+        server,
+        engine: Some(engine),
+        application: Some(application),
+        events,
+        network,
+        tasks,
+    })
+}
+
+impl Node {
+    /// Waits until the node must stop: a signal (`Ok`), or a failure (the reason).
+    pub(crate) async fn run(&mut self) -> eyre::Result<()> {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            reason = self.halt.recv() => {
+                Err(eyre!(reason.unwrap_or_else(|| "the consensus engine ended".into()))).wrap_err("the node had to stop")
+            }
+            _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+
+    /// Stops in order: no new requests, then no new votes, then the writer.
+    pub(crate) async fn stop(mut self) {
+        tracing::info!("stopping");
+        let _ = self.stop.send(true);
+        if let Some(server) = self.server.take() {
+            // A subscriber that does not close must not keep the node.
+            let _ = tokio::time::timeout(Duration::from_secs(3), server.stop()).await;
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        drop(self.network.take());
+        let _ = self.events.send(EngineEvent::Halt("stopping".into())).await;
+        let (engine, application) = (self.engine.take(), self.application.take());
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in [engine, application].into_iter().flatten() {
+                let _ = thread.join();
+            }
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(10), joined).await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Opens database and chain.
+pub(crate) fn open_executor(config: &Config, home: &Home, spec: ChainSpec) -> eyre::Result<Executor> {
+    std::fs::create_dir_all(home.data())
+        .wrap_err_with(|| format!("cannot create the data directory {}", home.data().display()))?;
+    let state = &config.state;
+    let rocks = RocksOptions {
+        block_cache_bytes: state.block_cache_bytes,
+        write_buffer_bytes: state.write_buffer_bytes,
+        ..RocksOptions::default()
+    };
+    let kv = RocksStore::open(&home.database(), &rocks)
+        .wrap_err_with(|| format!("cannot open the database {}", home.database().display()))?;
+    let keep = |heights: u64| (heights > 0).then_some(heights);
+    let options = StoreOptions {
+        state_history: keep(state.state_history),
+        block_history: keep(state.block_history),
+        proof_window: state.proof_window,
+        account_cache: state.account_cache,
+        slot_cache: state.slot_cache,
+        trie_nodes: state.trie_nodes,
+        ..StoreOptions::default()
+    };
+    let store = Arc::new(StateStore::open(Arc::new(kv), options)?);
+    Ok(Executor::open(store, Arc::new(spec))?)
+}
+
+fn open_engine(
+    config: &Config,
+    home: &Home,
+    executor: &Arc<Executor>,
+    key: Option<SecretKey>,
+) -> eyre::Result<Engine> {
+    let spec = executor.spec();
+    let head = executor.store().head().ok_or_else(|| eyre!("the store has no head"))?;
+    let key = match key {
+        None => None,
+        Some(key) => {
+            let guard = FileGuard::open(&home.guard(), key.address());
+            match guard {
+                Ok(guard) => Some((key, Box::new(guard) as Box<dyn Guard>)),
+                Err(error @ bttc_engine::Error::GuardMissing { .. }) => {
+                    tracing::error!(%error, "this node follows the chain without signing");
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    let own_signature_above_guard = match &key {
+        Some((key, guard)) => own_signature_above(executor, key.address(), guard.last().map_or(0, |last| last.height))?,
+        None => None,
+    };
+    let head_certificate = match head.height {
+        0 => Certificate::genesis(head.hash),
+        height => executor
+            .store()
+            .certificate(height)?
+            .ok_or_else(|| eyre!("the certificate of the head {height} is missing"))?,
+    };
+    let start = StartInfo {
+        head: HeadInfo { height: head.height, hash: head.hash },
+        head_certificate,
+        next_set: executor.validator_set(head.height + 1)?,
+        following_set: executor.validator_set(head.height + 2)?,
+        own_signature_above_guard,
+    };
+    let params = &spec.bttc.params;
+    let times = &config.consensus;
+    let engine_config = EngineConfig {
+        target_block_time_ms: params.target_block_time_ms,
+        empty_block_interval_ms: params.empty_block_interval_ms,
+        precision_ms: params.precision_ms,
+        message_delay_ms: params.message_delay_ms,
+        propose_timeout_ms: times.propose_timeout_ms,
+        vote_timeout_ms: times.vote_timeout_ms,
+        timeout_delta_ms: times.timeout_delta_ms,
+        rebroadcast_ms: times.rebroadcast_ms,
+        listen_ms: times.listen_ms,
+        ..EngineConfig::default()
+    };
+    let wal = Box::new(FileWal::new(&home.wal()));
+    Ok(Engine::new(engine_config, executor.domain().clone(), key, wal, start, clock::now()))
+}
+
+/// Looks for a signature of our own key above the guard: a sign that the key signs elsewhere.
+fn own_signature_above(executor: &Executor, address: Address, guard: u64) -> eyre::Result<Option<u64>> {
+    let head = executor.store().head().map_or(0, |head| head.height);
+    for height in guard.saturating_add(1)..=head {
+        let Some((index, _)) = executor.validator_set(height)?.find(&address).map(|(index, own)| (index, *own)) else {
+            continue;
+        };
+        if let Some(certificate) = executor.store().certificate(height)?
+            && certificate.signatures.iter().any(|entry| entry.index == index)
+        {
+            return Ok(Some(height));
+        }
+    }
+    Ok(None)
+}
+
+async fn start_ops(
+    config: &Config,
+    executor: &Arc<Executor>,
+    metrics: &Arc<Metrics>,
+    api: &Arc<dyn NodeApi>,
+    view: &Arc<RwLock<EngineView>>,
+    stop: watch::Receiver<bool>,
+) -> eyre::Result<SocketAddr> {
+    let address: SocketAddr =
+        config.ops.listen.parse().wrap_err_with(|| format!("ops.listen {:?} is no address", config.ops.listen))?;
+    // An idle chain makes a block every empty interval; several missed ones are a stall.
+    let patience = executor.spec().bttc.params.empty_block_interval_ms.saturating_mul(5).max(30_000);
+    let ops = Ops {
+        metrics: Arc::clone(metrics),
+        node: Arc::clone(api),
+        head: Arc::new({
+            let executor = Arc::clone(executor);
+            move || executor.store().head().map_or(0, |head| head.height)
+        }),
+        alive: Arc::new({
+            let view = Arc::clone(view);
+            move || clock::now().mono_ms.saturating_sub(view.read().head_moved_ms) < patience
+        }),
+    };
+    ops::start(address, ops, stop).await
+}
+
+fn pool_config(config: &Config) -> PoolConfig {
+    let section = &config.pool;
+    PoolConfig {
+        max_per_sender: section.max_per_sender,
+        max_bytes_per_sender: section.max_bytes_per_sender,
+        max_transactions: section.max_transactions,
+        max_bytes: section.max_bytes,
+        pending_lifetime_ms: section.pending_lifetime_seconds.saturating_mul(1_000),
+        queued_lifetime_ms: section.queued_lifetime_seconds.saturating_mul(1_000),
+        ..PoolConfig::default()
+    }
+}
+
+fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
+    let section = &config.rpc;
+    Ok(RpcConfig {
+        listen: section
+            .listen
+            .parse()
+            .wrap_err_with(|| format!("rpc.listen {:?} is no address", section.listen))?,
+        cors: section.cors.clone(),
+        max_request_bytes: section.max_request_bytes,
+        max_response_bytes: section.max_response_bytes,
+        max_connections: section.max_connections,
+        max_batch: section.max_batch,
+        max_subscriptions: section.max_subscriptions,
+        gas_cap: section.gas_cap,
+        max_log_blocks: section.max_log_blocks,
+        max_logs: section.max_logs,
+        heavy_requests: section.heavy_requests,
+        ..RpcConfig::default()
+    })
+}
+
+fn network_config(config: &Config) -> eyre::Result<NetworkConfig> {
+    let section = &config.p2p;
+    let addresses = |list: &[String]| {
+        list.iter()
+            .map(|text| text.parse().wrap_err_with(|| format!("{text:?} is no multiaddress")))
+            .collect::<eyre::Result<Vec<_>>>()
+    };
+    Ok(NetworkConfig {
+        listen: addresses(&section.listen)?,
+        external: addresses(&section.external)?,
+        persistent_peers: addresses(&section.persistent_peers)?,
+        seeds: addresses(&section.seeds)?,
+        private_peers: section
+            .private_peers
+            .iter()
+            .map(|text| text.parse().wrap_err_with(|| format!("{text:?} is no peer id")))
+            .collect::<eyre::Result<Vec<_>>>()?,
+        role: config.node.role,
+        max_peers: section.max_peers,
+        target_peers: section.target_peers,
+        ban_ms: section.ban_seconds.saturating_mul(1_000),
+    })
+}

@@ -1,0 +1,251 @@
+//! The engine's thread: takes events, runs the state machine, carries out what it wants.
+
+use crate::application::Request;
+use crate::clock;
+use crate::metrics::Metrics;
+use bttc_engine::{BlocksRequest, Engine, Event, Input, Message, Output, Signing, Verdict};
+use bttc_network::{Lane, NetworkHandle};
+use bttc_types::Evidence;
+use parking_lot::RwLock;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Events that wait for the engine. When it is full their senders wait, and with them the peers.
+pub(crate) const ENGINE_QUEUE: usize = 2_048;
+
+/// Evidence remembered, so that each is logged and passed on once.
+const MAX_EVIDENCE: usize = 1_000;
+
+/// Something for the engine.
+#[derive(Debug)]
+pub(crate) enum EngineEvent {
+    /// An input of the state machine.
+    Input(Input),
+    /// A message from a peer.
+    Message { peer: u64, lane: Lane, number: u64, bytes: Vec<u8> },
+    /// The node must stop.
+    Halt(String),
+}
+
+/// What others read of the engine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EngineView {
+    pub(crate) height: u64,
+    pub(crate) round: u32,
+    pub(crate) syncing: bool,
+    pub(crate) best_peer_height: u64,
+    pub(crate) signing: String,
+    pub(crate) evidence: VecDeque<Evidence>,
+    /// When the head last moved, monotonic milliseconds.
+    pub(crate) head_moved_ms: u64,
+}
+
+/// The shell.
+pub(crate) struct Shell {
+    pub(crate) engine: Engine,
+    pub(crate) network: Option<NetworkHandle>,
+    pub(crate) application: mpsc::UnboundedSender<(Request, Instant)>,
+    pub(crate) view: Arc<RwLock<EngineView>>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Whether the engine knows that transactions wait; reset with each height.
+    pub(crate) told_waiting: Arc<AtomicBool>,
+    /// Where the reason of a halt goes.
+    pub(crate) halt: mpsc::Sender<String>,
+}
+
+impl Shell {
+    /// Runs until every sender is gone or the engine halts.
+    pub(crate) fn run(mut self, runtime: &tokio::runtime::Handle, mut events: mpsc::Receiver<EngineEvent>) {
+        let outputs = self.engine.start(clock::now());
+        if !self.perform(outputs) {
+            return;
+        }
+        loop {
+            let now = clock::now().mono_ms;
+            let wait = self.engine.next_deadline().map_or(1_000, |deadline| deadline.saturating_sub(now)).min(1_000);
+            let next = runtime.block_on(async {
+                tokio::time::timeout(Duration::from_millis(wait), events.recv()).await
+            });
+            let outputs = match next {
+                Err(_) => self.engine.handle(Input::Tick, clock::now()),
+                Ok(None) => return,
+                Ok(Some(EngineEvent::Halt(reason))) => {
+                    let _ = self.halt.blocking_send(reason);
+                    return;
+                }
+                Ok(Some(EngineEvent::Input(input))) => {
+                    if let Input::Committed { head, .. } = &input {
+                        self.view.write().head_moved_ms = now;
+                        if let Some(network) = &self.network {
+                            network.status(head.height, head.hash);
+                        }
+                    }
+                    self.engine.handle(input, clock::now())
+                }
+                Ok(Some(EngineEvent::Message { peer, lane, number, bytes })) => {
+                    self.on_message(peer, lane, number, bytes)
+                }
+            };
+            if !self.perform(outputs) {
+                return;
+            }
+        }
+    }
+
+    fn on_message(&mut self, peer: u64, lane: Lane, number: u64, bytes: Vec<u8>) -> Vec<Output> {
+        let (verdict, outputs) = match Message::decode(&bytes) {
+            Ok(message) if lane_of(&message) == lane => self.engine.handle_message(message, clock::now()),
+            Ok(_) => (Verdict::Reject("a message in the wrong lane".into()), Vec::new()),
+            Err(error) => (Verdict::Reject(error.to_string()), Vec::new()),
+        };
+        let (label, verdict) = match verdict {
+            Verdict::Accept => ("accept", bttc_network::Verdict::Accept),
+            Verdict::Ignore => ("ignore", bttc_network::Verdict::Ignore),
+            Verdict::Reject(reason) => ("reject", bttc_network::Verdict::Reject(reason)),
+        };
+        self.metrics.messages.with_label_values(&[lane.name(), label]).inc();
+        if let Some(network) = &self.network {
+            network.verdict(peer, lane, number, bytes, verdict);
+        }
+        outputs
+    }
+
+    /// Carries out outputs; false when the engine has halted.
+    fn perform(&mut self, outputs: Vec<Output>) -> bool {
+        for output in outputs {
+            match output {
+                Output::Broadcast(message) => {
+                    if let Some(network) = &self.network {
+                        network.broadcast(lane_of(&message), message.encode());
+                    }
+                }
+                Output::Send(peer, message) => {
+                    if let Some(network) = &self.network {
+                        network.send(peer, lane_of(&message), message.encode());
+                    }
+                }
+                Output::Propose { height, round, last_commit, time_ms } => {
+                    self.ask(Request::Propose { height, round, last_commit, time_ms });
+                }
+                Output::Validate { height, hash, bytes } => self.ask(Request::Validate { height, hash, bytes }),
+                Output::Commit { hash, bytes, certificate, durable, synced } => {
+                    self.ask(Request::Commit { hash, bytes, certificate, durable, synced });
+                }
+                Output::BetterCertificate(certificate) => self.ask(Request::BetterCertificate(certificate)),
+                Output::RequestBlocks { peer, from, count } => {
+                    if let Some(network) = &self.network {
+                        network.request(peer, from, alloy_rlp::encode(BlocksRequest { from, count }));
+                    }
+                }
+                Output::Misbehaved { peer, reason } => {
+                    tracing::warn!(peer, reason, "peer misbehaved");
+                    if let Some(network) = &self.network {
+                        network.fault(peer, reason);
+                    }
+                }
+                Output::Evidence(evidence) => self.on_evidence(evidence),
+                Output::Halt(reason) => {
+                    let _ = self.halt.blocking_send(reason);
+                    return false;
+                }
+                Output::Event(event) => self.on_event(&event),
+            }
+        }
+        self.publish();
+        true
+    }
+
+    fn ask(&self, request: Request) {
+        // The application outlives the engine unless the node is stopping.
+        let _ = self.application.send((request, Instant::now()));
+    }
+
+    fn publish(&self) {
+        let (height, round) = self.engine.position();
+        let (syncing, best) = (self.engine.is_syncing(), self.engine.best_peer_height());
+        self.metrics.round.set(i64::from(round));
+        self.metrics.syncing.set(i64::from(syncing));
+        self.metrics.best_peer_height.set(i64::try_from(best).unwrap_or(i64::MAX));
+        let mut view = self.view.write();
+        view.height = height;
+        view.round = round;
+        view.syncing = syncing;
+        view.best_peer_height = best;
+    }
+
+    fn on_evidence(&self, evidence: Evidence) {
+        let mut view = self.view.write();
+        if view.evidence.contains(&evidence) {
+            return;
+        }
+        tracing::error!(
+            validator = %evidence.validator(),
+            height = evidence.height(),
+            hash = %evidence.hash(),
+            "a validator signed two different messages for one step"
+        );
+        self.metrics.evidence.inc();
+        if let Some(network) = &self.network {
+            network.broadcast(Lane::Evidence, Message::Evidence(Box::new(evidence.clone())).encode());
+        }
+        if view.evidence.len() >= MAX_EVIDENCE {
+            view.evidence.pop_front();
+        }
+        view.evidence.push_back(evidence);
+    }
+
+    fn on_event(&self, event: &Event) {
+        match event {
+            Event::HeightStarted(_) => self.told_waiting.store(false, Ordering::Release),
+            Event::RoundStarted { height, round, proposer } => {
+                self.metrics.rounds.inc();
+                if *round > 0 {
+                    tracing::warn!(height, round, %proposer, "a further round");
+                }
+            }
+            Event::Decided { height, round, hash } => tracing::debug!(height, round, %hash, "decided"),
+            Event::Signing(signing) => {
+                self.show_signing(signing);
+            }
+            Event::Untimely { height, round, block_ms, received_ms } => {
+                self.metrics.untimely.inc();
+                tracing::warn!(height, round, block_ms, received_ms, "a proposal's time is off; it is withheld for the round");
+            }
+            Event::InvalidBlock { height, hash, reason } => {
+                self.metrics.invalid_blocks.inc();
+                tracing::error!(height, %hash, reason, "a proposed block is invalid");
+            }
+            Event::Replayed { height, records, torn } => {
+                tracing::info!(height, records, torn_bytes = torn, "write-ahead log replayed");
+            }
+        }
+    }
+
+    /// Logs and publishes whether the node signs.
+    pub(crate) fn show_signing(&self, signing: &Signing) {
+        let text = match signing {
+            Signing::NoKey => "no key".to_owned(),
+            Signing::Ready => "ready".to_owned(),
+            Signing::Listening { .. } => "listening: the guard is older than the chain".to_owned(),
+            Signing::Off(reason) => {
+                tracing::error!(reason, "this node does not sign until it is restarted; it follows the chain");
+                format!("off: {reason}")
+            }
+        };
+        self.metrics.signing.set(i64::from(*signing == Signing::Ready));
+        self.view.write().signing = text;
+    }
+}
+
+/// The lane of a message.
+fn lane_of(message: &Message) -> Lane {
+    match message {
+        Message::Vote(_) => Lane::Votes,
+        Message::Proposal(_) | Message::Part(_) => Lane::Proposals,
+        Message::RoundVotes(_) => Lane::Certificates,
+        Message::Evidence(_) => Lane::Evidence,
+    }
+}
