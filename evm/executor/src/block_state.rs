@@ -2,7 +2,7 @@
 
 use alloy_primitives::map::{AddressMap, B256Map, HashMap, U256Map};
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
-use bttc_state::{Account, AccountChange, StateDiff, StateRead};
+use bttc_state::{Account, AccountChange, EMPTY_CODE_HASH, EMPTY_ROOT_HASH, StateDiff, StateRead};
 use quick_cache::sync::Cache;
 use revm::bytecode::Bytecode;
 use revm::database_interface::{DBErrorMarker, Database, DatabaseCommit};
@@ -113,7 +113,7 @@ impl<'a> BlockState<'a> {
             let account = entry.info.map(|info| Account {
                 nonce: info.nonce,
                 balance: info.balance,
-                code_hash: info.code_hash,
+                code_hash: normal_code_hash(info.code_hash),
                 ..Account::default()
             });
             let storage: BTreeMap<U256, U256> =
@@ -125,10 +125,27 @@ impl<'a> BlockState<'a> {
     }
 }
 
+/// An account in revm's form.
+///
+/// EIP-7610 forbids creating a contract where storage is, but revm looks at nonce and code only. Such an account (no
+/// nonce, no code, storage) can come from an imported genesis allocation alone; it gets a code hash of zero, which revm
+/// takes for a collision and everywhere else for no code. [`normal_code_hash`] undoes it on the way back.
 fn account_info(account: Account) -> AccountInfo {
+    let info = AccountInfo {
+        balance: account.balance,
+        nonce: account.nonce,
+        code_hash: account.code_hash,
+        ..AccountInfo::default()
+    };
+    if account.nonce == 0 && account.code_hash == EMPTY_CODE_HASH && account.storage_root != EMPTY_ROOT_HASH {
+        return AccountInfo { code_hash: B256::ZERO, ..info };
+    }
     // `AccountInfo::default` carries empty code; an account of the store has code to be loaded when it is needed.
-    AccountInfo { balance: account.balance, nonce: account.nonce, code_hash: account.code_hash, ..AccountInfo::default() }
-        .without_code()
+    info.without_code()
+}
+
+fn normal_code_hash(code_hash: B256) -> B256 {
+    if code_hash.is_zero() { EMPTY_CODE_HASH } else { code_hash }
 }
 
 impl Database for BlockState<'_> {
@@ -139,7 +156,7 @@ impl Database for BlockState<'_> {
     }
 
     fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, Self::Error> {
-        if code_hash == KECCAK256_EMPTY {
+        if code_hash == KECCAK256_EMPTY || code_hash.is_zero() {
             return Ok(Bytecode::default());
         }
         if let Some(code) = self.code.get(&code_hash) {
@@ -209,6 +226,7 @@ impl DatabaseCommit for BlockState<'_> {
             let mut info = account.info;
             if let Some(code) = info.code.take()
                 && info.code_hash != KECCAK256_EMPTY
+                && !info.code_hash.is_zero()
                 && entry.info.as_ref().is_none_or(|before| before.code_hash != info.code_hash)
             {
                 self.code.entry(info.code_hash).or_insert(code);
