@@ -12,6 +12,7 @@
 
 mod block_state;
 mod bttc;
+mod code_hash;
 mod build;
 mod cpu;
 mod environment;

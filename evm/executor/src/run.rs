@@ -60,7 +60,9 @@ pub(crate) struct BlockRun<'a> {
 impl<'a> BlockRun<'a> {
     pub(crate) fn new(state: BlockState<'a>, input: EvmInput, rules: &Rules, chain_id: u64) -> Self {
         let (cfg, block) = input.environment(rules, chain_id);
-        let evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
+        let spec = cfg.spec;
+        let mut evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
+        crate::code_hash::install(&mut evm.instruction, spec);
         Self { evm, input, allow_blobs: !rules.is_bttc(), gas_used: 0, receipts: Vec::new() }
     }
 
