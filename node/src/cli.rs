@@ -150,6 +150,12 @@ pub(crate) enum GenesisCommand {
         /// Time of the genesis block, seconds since 1970; now when left out.
         #[arg(long)]
         timestamp: Option<u64>,
+        /// Smallest distance between blocks, instead of the preset's.
+        #[arg(long)]
+        target_block_time_ms: Option<u64>,
+        /// Longest distance between blocks, instead of the preset's.
+        #[arg(long)]
+        empty_block_interval_ms: Option<u64>,
         /// Where to write it; standard output when left out.
         #[arg(long)]
         out: Option<PathBuf>,

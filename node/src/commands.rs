@@ -187,10 +187,21 @@ fn start(args: &HomeArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
 
 fn genesis(command: GenesisCommand) -> eyre::Result<()> {
     match command {
-        GenesisCommand::New { preset: name, validators, timestamp, out } => {
+        GenesisCommand::New {
+            preset: name,
+            validators,
+            timestamp,
+            target_block_time_ms,
+            empty_block_interval_ms,
+            out,
+        } => {
             let validators = validators.iter().map(|text| validator(text)).collect::<eyre::Result<Vec<_>>>()?;
             let timestamp = timestamp.unwrap_or_else(|| crate::clock::now().wall_ms / 1_000);
-            let spec = ChainSpec::new(preset(&name)?, timestamp, validators)?;
+            let mut spec = ChainSpec::new(preset(&name)?, timestamp, validators)?;
+            let params = &mut spec.bttc.params;
+            params.target_block_time_ms = target_block_time_ms.unwrap_or(params.target_block_time_ms);
+            params.empty_block_interval_ms = empty_block_interval_ms.unwrap_or(params.empty_block_interval_ms);
+            spec.validate()?;
             let text = spec.to_json()?;
             match out {
                 Some(path) => std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))?,
