@@ -31,10 +31,8 @@ pub const MODULE_STUB: [u8; 1] = [0xef];
 /// All predeployed accounts by address.
 pub fn predeploys() -> BTreeMap<Address, GenesisAccount> {
     let contract = |code: Bytes| GenesisAccount { nonce: Some(1), code: Some(code), ..GenesisAccount::default() };
-    let mut accounts: BTreeMap<Address, GenesisAccount> = MODULE_ADDRESSES
-        .into_iter()
-        .map(|address| (address, contract(Bytes::from_static(&MODULE_STUB))))
-        .collect();
+    let mut accounts: BTreeMap<Address, GenesisAccount> =
+        MODULE_ADDRESSES.into_iter().map(|address| (address, contract(Bytes::from_static(&MODULE_STUB)))).collect();
     accounts.insert(eip2935::HISTORY_STORAGE_ADDRESS, contract(eip2935::HISTORY_STORAGE_CODE.clone()));
     accounts.insert(eip4788::BEACON_ROOTS_ADDRESS, contract(eip4788::BEACON_ROOTS_CODE.clone()));
     accounts

@@ -63,9 +63,7 @@ impl Rules {
                 let latest = |forks: &[(u64, EvmFork)], at: u64| {
                     forks.iter().filter(|(from, _)| *from <= at).map(|(_, fork)| *fork).max()
                 };
-                latest(&rules.by_time, timestamp)
-                    .max(latest(&rules.by_height, height))
-                    .unwrap_or(EvmFork::Frontier)
+                latest(&rules.by_time, timestamp).max(latest(&rules.by_height, height)).unwrap_or(EvmFork::Frontier)
             }
         }
     }

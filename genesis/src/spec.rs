@@ -31,12 +31,8 @@ impl ChainSpec {
     /// [`Error::Invalid`].
     pub fn new(preset: Preset, timestamp: u64, validators: Vec<GenesisValidator>) -> Result<Self, Error> {
         let mut alloc = predeploys();
-        let mut supply = Supply {
-            reserve: U256::ZERO,
-            reward_pool: U256::ZERO,
-            tron_supply: U256::ZERO,
-            tron_locked: U256::ZERO,
-        };
+        let mut supply =
+            Supply { reserve: U256::ZERO, reward_pool: U256::ZERO, tron_supply: U256::ZERO, tron_locked: U256::ZERO };
         if preset == Preset::Local {
             for (address, balance) in dev_accounts() {
                 alloc.insert(address, GenesisAccount::default().with_balance(balance));
@@ -56,11 +52,8 @@ impl ChainSpec {
         genesis.config.chain_id = preset.chain_id();
         activate_all_forks(&mut genesis.config);
         let forks = BTreeMap::from([("osaka".to_owned(), 0)]);
-        let spec = Self {
-            genesis,
-            bttc: BttcSection { preset, params, validators, supply, forks },
-            rules: Rules::Bttc,
-        };
+        let spec =
+            Self { genesis, bttc: BttcSection { preset, params, validators, supply, forks }, rules: Rules::Bttc };
         spec.validate()?;
         Ok(spec)
     }
@@ -72,10 +65,7 @@ impl ChainSpec {
     pub fn from_json(text: &str) -> Result<Self, Error> {
         let json = |error: serde_json::Error| Error::Json(error.to_string());
         let mut value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
-        let section = value
-            .as_object_mut()
-            .and_then(|object| object.remove("bttc"))
-            .ok_or(Error::NoBttcSection)?;
+        let section = value.as_object_mut().and_then(|object| object.remove("bttc")).ok_or(Error::NoBttcSection)?;
         let bttc: BttcSection = serde_json::from_value(section).map_err(json)?;
         let genesis: Genesis = serde_json::from_value(value).map_err(json)?;
         let spec = Self { genesis, bttc, rules: Rules::Bttc };

@@ -164,6 +164,7 @@ impl Application {
                 "fork {name:?} begins at height {at} and this program does not know it: install a version that does"
             )));
         }
+        let parent_ms = self.executor.head_header().map_or(0, |parent| block_time_ms(&parent));
         let executed = match self.executor.executed(&hash) {
             Some(executed) => executed,
             None => match self.execute(bytes) {
@@ -172,7 +173,9 @@ impl Application {
                     let reason = reason.to_string();
                     return Some(EngineEvent::Input(Input::SyncRefused { height, reason }));
                 }
-                Err(error) => return Some(EngineEvent::Halt(format!("cannot execute decided block {height}: {error}"))),
+                Err(error) => {
+                    return Some(EngineEvent::Halt(format!("cannot execute decided block {height}: {error}")));
+                }
             },
         };
         let times = match self.executor.commit(&executed, certificate, durable) {
@@ -184,7 +187,8 @@ impl Application {
                 )));
             }
         };
-        self.metrics.committed(&executed, &times);
+        let since_parent = block_time_ms(&executed.block.header).saturating_sub(parent_ms);
+        self.metrics.committed(&executed, &times, Duration::from_millis(since_parent));
         if let Err(error) = self.pool.on_block(&executed.transactions, &HeadAccounts(Arc::clone(&self.executor))) {
             tracing::error!(%error, "the pool could not take over the new head");
         }
@@ -201,16 +205,17 @@ impl Application {
         );
         // Nobody may listen.
         let _ = self.heads.send(Arc::clone(&executed));
-        let sets = self.executor.validator_set(height + 1).and_then(|next| {
-            self.executor.validator_set(height + 2).map(|following| (next, following))
-        });
+        let sets = self
+            .executor
+            .validator_set(height + 1)
+            .and_then(|next| self.executor.validator_set(height + 2).map(|following| (next, following)));
         let (next_set, following_set) = match sets {
             Ok(sets) => sets,
             Err(error) => return Some(EngineEvent::Halt(format!("no validator set after block {height}: {error}"))),
         };
-        let transactions_waiting = self.next_base_fee().is_some_and(|fee| self.pool.has_executable(fee));
         let head = HeadInfo { height, hash };
-        Some(EngineEvent::Input(Input::Committed { head, next_set, following_set, transactions_waiting }))
+        // The shell looks into the pool at the moment when it hands this over.
+        Some(EngineEvent::Input(Input::Committed { head, next_set, following_set, transactions_waiting: false }))
     }
 
     fn better_certificate(&self, certificate: &Certificate) {

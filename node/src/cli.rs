@@ -22,7 +22,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Run the node.
-    Start(HomeArgs),
+    Start(StartArgs),
     /// Run a throw-away chain with funded accounts and blocks on demand.
     Dev(DevArgs),
     /// Genesis files.
@@ -58,6 +58,15 @@ pub(crate) struct PasswordArgs {
     /// Read the password from this file descriptor.
     #[arg(long)]
     pub(crate) password_fd: Option<u32>,
+}
+
+/// Arguments of `start`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) home: HomeArgs,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
 }
 
 /// Arguments of `init`.

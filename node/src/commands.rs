@@ -20,7 +20,7 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
     match cli.command {
         Command::Init(args) => init(&args),
         Command::Keys(command) => run_keys(command),
-        Command::Start(args) => start(&args, matches.subcommand_matches("start")),
+        Command::Start(args) => start(&args.home, &args.password, matches.subcommand_matches("start")),
         Command::Dev(args) => dev::run(&args),
         Command::Genesis(command) => genesis(command),
         Command::Wal(WalCommand::Dump(args)) => wal_dump(&args),
@@ -148,12 +148,12 @@ fn unlocked(args: &HomeArgs, password: &crate::cli::PasswordArgs) -> eyre::Resul
 }
 
 fn read_spec(path: &Path) -> eyre::Result<ChainSpec> {
-    let text = std::fs::read_to_string(path)
-        .wrap_err_with(|| format!("cannot read the genesis file {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).wrap_err_with(|| format!("cannot read the genesis file {}", path.display()))?;
     ChainSpec::from_json(&text).wrap_err_with(|| path.display().to_string())
 }
 
-fn start(args: &HomeArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
+fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
     let home = Home::new(&args.home);
     if !home.config().exists() {
         bail!("{} does not exist: create a home with `bttc init`", home.config().display());
@@ -161,12 +161,14 @@ fn start(args: &HomeArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
     let config = config::load(&home.config(), flags)?;
     logging::start(&config.log)?;
     let spec = read_spec(&home.genesis())?;
-    let password = keys::password(&crate::cli::PasswordArgs::default(), &config.keys.password_file, false)?;
+    let password = keys::password(password, &config.keys.password_file, false)?;
     let identity = keys::identity(&home, &password)?;
     let consensus_key = match config.node.role {
         Role::Validator => {
             let key = keys::consensus(&home, &password)?;
-            Some(key.ok_or_else(|| eyre!("the role is validator, but there is no consensus key: `bttc keys new consensus`"))?)
+            Some(key.ok_or_else(|| {
+                eyre!("the role is validator, but there is no consensus key: `bttc keys new consensus`")
+            })?)
         }
         Role::Sentry | Role::Full | Role::Seed => None,
     };
@@ -176,13 +178,16 @@ fn start(args: &HomeArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
         text => text.parse().wrap_err_with(|| format!("consensus.beneficiary {text:?} is no address"))?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async move {
+    let result = runtime.block_on(async move {
         let setup = Setup { config, home, spec, consensus_key, identity: Some(identity), beneficiary };
         let mut node = node::start(setup).await?;
         let result = node.run().await;
         node.stop().await;
         result
-    })
+    });
+    // Requests that still run on blocking threads must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(3));
+    result
 }
 
 fn genesis(command: GenesisCommand) -> eyre::Result<()> {
@@ -204,7 +209,9 @@ fn genesis(command: GenesisCommand) -> eyre::Result<()> {
             spec.validate()?;
             let text = spec.to_json()?;
             match out {
-                Some(path) => std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))?,
+                Some(path) => {
+                    std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))?
+                }
                 None => println!("{text}"),
             }
             Ok(())
@@ -239,7 +246,8 @@ fn genesis(command: GenesisCommand) -> eyre::Result<()> {
 
 fn validator(text: &str) -> eyre::Result<GenesisValidator> {
     let mut parts = text.split(':');
-    let (Some(address), Some(owner), Some(power), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(address), Some(owner), Some(power), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         bail!("validator {text:?}: expected `consensus address:owner address:power`");
     };
     Ok(GenesisValidator {
@@ -326,8 +334,8 @@ mod dump {
             .iter()
             .map(|(address, account)| {
                 let address: Address = address.parse().wrap_err_with(|| format!("{address:?} is no address"))?;
-                let account: DumpAccount = serde_json::from_value(account.clone())
-                    .wrap_err_with(|| format!("account {address}"))?;
+                let account: DumpAccount =
+                    serde_json::from_value(account.clone()).wrap_err_with(|| format!("account {address}"))?;
                 let nonce = match &account.nonce {
                     serde_json::Value::Null => 0,
                     serde_json::Value::Number(number) => number.as_u64().unwrap_or(0),

@@ -340,10 +340,7 @@ pub(crate) fn load(file: &Path, matches: Option<&clap::ArgMatches>) -> eyre::Res
     };
     if let Some(matches) = matches {
         for (key, default) in leaves() {
-            let given = matches!(
-                matches.value_source(&key),
-                Some(ValueSource::CommandLine | ValueSource::EnvVariable)
-            );
+            let given = matches!(matches.value_source(&key), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
             let Some(text) = matches.get_one::<String>(&key).filter(|_| given) else { continue };
             let value = parse(&default, text).wrap_err_with(|| format!("--{key} {text:?}"))?;
             let (section, name) = key.split_once('.').ok_or_else(|| eyre!("{key} has no section"))?;

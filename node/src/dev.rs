@@ -33,7 +33,7 @@ pub(crate) fn run(args: &DevArgs) -> eyre::Result<()> {
     config.log.level = "warn".into();
     crate::logging::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async move {
+    let result = runtime.block_on(async move {
         let beneficiary = key.address();
         let setup = Setup { config, home, spec, consensus_key: Some(key), identity: None, beneficiary };
         let mut node = node::start(setup).await?;
@@ -47,7 +47,9 @@ pub(crate) fn run(args: &DevArgs) -> eyre::Result<()> {
         let result = node.run().await;
         node.stop().await;
         result
-    })
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(3));
+    result
 }
 
 /// The chain's specification: as written before, or a new one.

@@ -22,6 +22,9 @@ const BATCH: usize = 256;
 /// Bytes of blocks in one answer, unless its first block alone is larger.
 const ANSWER_BYTES: usize = MAX_BLOCK_BYTES;
 
+/// Transactions sent again at once: to a new peer, and every few seconds those of our own users.
+const MAX_REPEATED: usize = 2_000;
+
 /// Takes transactions in, wherever they come from.
 pub(crate) struct Intake {
     pub(crate) executor: Arc<Executor>,
@@ -64,6 +67,15 @@ impl Intake {
         }
     }
 
+    /// A new peer gets what waits here: it may have none of it.
+    fn greet(&self, peer: u64) {
+        if let Some(network) = &self.network {
+            for entry in self.pool.content(None).into_iter().take(MAX_REPEATED) {
+                network.send(peer, Lane::Transactions, entry.transaction.encoded().to_vec());
+            }
+        }
+    }
+
     /// Takes back what the journal holds.
     pub(crate) fn restore(&self, transactions: Vec<RecoveredTransaction>) {
         let accounts = HeadAccounts(Arc::clone(&self.executor));
@@ -74,14 +86,17 @@ impl Intake {
             }
         }
         if restored > 0 {
+            let _ = self.engine.try_send(EngineEvent::Input(Input::TransactionsWaiting));
             tracing::info!(restored, "transactions taken from the journal");
         }
         self.rewrite_journal();
     }
 
     fn rewrite_journal(&self) {
+        // The lock first: a transaction appended between a look at the pool and the lock would be erased.
+        let mut journal = self.journal.lock();
         let local = self.pool.local();
-        if let Some(journal) = self.journal.lock().as_mut()
+        if let Some(journal) = journal.as_mut()
             && let Err(error) = journal.rewrite(&local)
         {
             tracing::warn!(%error, "cannot rewrite the transaction journal");
@@ -91,6 +106,12 @@ impl Intake {
     /// Work for every few seconds.
     pub(crate) fn maintain(&self) {
         self.pool.expire(clock::now().wall_ms);
+        // What our users sent may have been lost on the way, or have had nobody to go to.
+        if let Some(network) = &self.network {
+            for transaction in self.pool.local().into_iter().take(MAX_REPEATED) {
+                network.broadcast(Lane::Transactions, transaction.encoded().to_vec());
+            }
+        }
         let grown = self.journal.lock().as_ref().is_some_and(Journal::wants_rewrite);
         if grown {
             self.rewrite_journal();
@@ -173,16 +194,17 @@ pub(crate) async fn route(
     engine: mpsc::Sender<EngineEvent>,
     mut incoming: mpsc::Receiver<Incoming>,
     peers: Arc<AtomicUsize>,
-    metrics: Arc<Metrics>,
+    intake: Arc<Intake>,
 ) {
+    let metrics = Arc::clone(&intake.metrics);
     let answers = Arc::new(tokio::sync::Semaphore::new(MAX_ANSWERS));
     while let Some(event) = incoming.recv().await {
         let for_engine = match event {
-            Incoming::Message { peer, lane, number, bytes } => {
-                EngineEvent::Message { peer, lane, number, bytes }
-            }
+            Incoming::Message { peer, lane, number, bytes } => EngineEvent::Message { peer, lane, number, bytes },
             Incoming::Connected(info) => {
                 metrics.peers.set(i64::try_from(peers.fetch_add(1, Ordering::AcqRel) + 1).unwrap_or(i64::MAX));
+                let (intake, peer) = (Arc::clone(&intake), info.peer);
+                tokio::task::spawn_blocking(move || intake.greet(peer));
                 EngineEvent::Input(Input::PeerConnected(info.peer))
             }
             Incoming::Disconnected(peer) => {
@@ -196,7 +218,10 @@ pub(crate) async fn route(
                     continue;
                 };
                 // When too many ask at once, the last ones get nothing and ask another node.
-                let Ok(permit) = Arc::clone(&answers).try_acquire_owned() else { continue };
+                let Ok(permit) = Arc::clone(&answers).try_acquire_owned() else {
+                    network.respond(id, encode_blocks(&[]));
+                    continue;
+                };
                 let (network, executor) = (network.clone(), Arc::clone(&executor));
                 tokio::task::spawn_blocking(move || {
                     let blocks = collect(&executor, request);

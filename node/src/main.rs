@@ -22,9 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     let matches = cli::command().get_matches();
-    let result = cli::Cli::from_arg_matches(&matches)
-        .map_err(eyre::Report::from)
-        .and_then(|cli| commands::run(cli, &matches));
+    let result =
+        cli::Cli::from_arg_matches(&matches).map_err(eyre::Report::from).and_then(|cli| commands::run(cli, &matches));
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

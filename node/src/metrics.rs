@@ -5,6 +5,7 @@ use prometheus::{
     Counter, CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
 };
+use std::time::Duration;
 
 /// All metrics.
 pub(crate) struct Metrics {
@@ -63,7 +64,10 @@ impl Metrics {
         registry.register(Box::new(messages.clone()))?;
         let free_disk = Gauge::new("bttc_free_disk_bytes", "Bytes free where the data directory is")?;
         registry.register(Box::new(free_disk.clone()))?;
-        let lock_wait = Counter::new("bttc_application_wait_seconds_total", "Time that requests of the engine waited for the application")?;
+        let lock_wait = Counter::new(
+            "bttc_application_wait_seconds_total",
+            "Time that requests of the engine waited for the application",
+        )?;
         registry.register(Box::new(lock_wait.clone()))?;
         Ok(Self {
             height: gauge("height", "Height of the head")?,
@@ -90,7 +94,8 @@ impl Metrics {
     }
 
     /// Counts a committed block.
-    pub(crate) fn committed(&self, executed: &ExecutedBlock, times: &StageTimes) {
+    pub(crate) fn committed(&self, executed: &ExecutedBlock, times: &StageTimes, since_parent: Duration) {
+        self.block_interval.observe(since_parent.as_secs_f64());
         self.height.set(i64::try_from(executed.block.header.number).unwrap_or(i64::MAX));
         self.transactions.inc_by(executed.transactions.len() as u64);
         self.gas.inc_by(executed.block.header.gas_used);

@@ -43,7 +43,6 @@ pub(crate) struct Setup {
 /// A running node.
 pub(crate) struct Node {
     pub(crate) rpc: Option<SocketAddr>,
-    pub(crate) ops: SocketAddr,
     halt: mpsc::Receiver<String>,
     stop: watch::Sender<bool>,
     server: Option<bttc_rpc::RpcServer>,
@@ -125,11 +124,14 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         "starting"
     );
 
-    let pool = Arc::new(Pool::new(pool_config(&config), ChainLimits {
-        chain_id: spec.chain_id(),
-        max_gas: bttc_executor::simulate::TRANSACTION_GAS_CAP.min(spec.bttc.params.gas_limit),
-        min_base_fee: spec.bttc.params.min_base_fee,
-    }));
+    let pool = Arc::new(Pool::new(
+        pool_config(&config),
+        ChainLimits {
+            chain_id: spec.chain_id(),
+            max_gas: bttc_executor::simulate::TRANSACTION_GAS_CAP.min(spec.bttc.params.gas_limit),
+            min_base_fee: spec.bttc.params.min_base_fee,
+        },
+    ));
     let (events, event_receiver) = mpsc::channel(ENGINE_QUEUE);
     let (requests, request_receiver) = mpsc::unbounded_channel::<(Request, Instant)>();
     let (heads, _) = broadcast::channel(SUBSCRIBER_LAG);
@@ -143,6 +145,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let domain = executor.domain().clone();
     let mut network = None;
     let mut transactions_in = None;
+    let mut incoming_messages = None;
     if let Some(identity) = identity {
         let (handle, incoming, transactions) = bttc_network::start(
             network_config(&config)?,
@@ -154,15 +157,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             (head.height, head.hash),
             &crate::version(),
         )?;
-        let task = route(
-            handle.clone(),
-            Arc::clone(&executor),
-            events.clone(),
-            incoming,
-            Arc::clone(&peers),
-            Arc::clone(&metrics),
-        );
-        tasks.push(tokio::spawn(task));
+        incoming_messages = Some(incoming);
         transactions_in = Some(transactions);
         network = Some(handle);
     }
@@ -179,19 +174,37 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         metrics: Arc::clone(&metrics),
     });
     intake.restore(journalled);
-    if let Some(transactions) = transactions_in {
-        tasks.push(tokio::spawn(Arc::clone(&intake).run(transactions)));
+    if let (Some(handle), Some(incoming)) = (network.clone(), incoming_messages) {
+        let task =
+            route(handle, Arc::clone(&executor), events.clone(), incoming, Arc::clone(&peers), Arc::clone(&intake));
+        tasks.push(watched("routing of messages", halt_sender.clone(), task));
     }
-    tasks.push(tokio::spawn({
-        let intake = Arc::clone(&intake);
+    if let Some(transactions) = transactions_in {
+        tasks.push(watched("intake of transactions", halt_sender.clone(), Arc::clone(&intake).run(transactions)));
+    }
+    let upkeep = {
+        let (intake, metrics, halt) = (Arc::clone(&intake), Arc::clone(&metrics), halt_sender.clone());
+        let (data, least) = (home.data(), config.node.min_free_disk_bytes);
         async move {
             let mut tick = tokio::time::interval(Duration::from_secs(10));
             loop {
                 tick.tick().await;
-                intake.maintain();
+                let intake = Arc::clone(&intake);
+                let _ = tokio::task::spawn_blocking(move || intake.maintain()).await;
+                let Some(free) = free_bytes(&data) else { continue };
+                metrics.free_disk.set(free as f64);
+                if free < least {
+                    let reason = format!(
+                        "{free} bytes are free where {} is, less than node.min_free_disk_bytes {least}: make room, then \
+                         start again",
+                        data.display()
+                    );
+                    let _ = halt.send(reason).await;
+                }
             }
         }
-    }));
+    };
+    tasks.push(watched("upkeep", halt_sender.clone(), upkeep));
 
     let validator = consensus_key.as_ref().map(SecretKey::address);
     let engine = open_engine(&config, &home, &executor, consensus_key)?;
@@ -205,9 +218,8 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         beneficiary,
         build_budget: Duration::from_millis(config.consensus.build_ms),
     };
-    let application = std::thread::Builder::new()
-        .name("application".into())
-        .spawn(move || application.run(request_receiver))?;
+    let application =
+        std::thread::Builder::new().name("application".into()).spawn(move || application.run(request_receiver))?;
 
     let api: Arc<dyn NodeApi> = Arc::new(Api {
         intake,
@@ -218,6 +230,10 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         start_height: head.height,
     });
     let ops = start_ops(&config, &executor, &metrics, &api, &view, stop_receiver).await?;
+    let transactions_waiting: Box<dyn Fn() -> bool + Send> = Box::new({
+        let (executor, pool) = (Arc::clone(&executor), Arc::clone(&pool));
+        move || executor.next_base_fee().is_ok_and(|fee| pool.has_executable(fee))
+    });
     let server = if config.rpc.enabled {
         let rpc_config = rpc_config(&config)?;
         let heavy = Arc::new(Semaphore::new(rpc_config.heavy_requests.max(1)));
@@ -245,25 +261,16 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         view,
         metrics,
         told_waiting,
+        transactions_waiting,
         halt: halt_sender,
+        untold_head: None,
+        told_head_ms: 0,
     };
     shell.show_signing(shell.engine.signing());
     let runtime = tokio::runtime::Handle::current();
-    let engine = std::thread::Builder::new()
-        .name("engine".into())
-        .spawn(move || shell.run(&runtime, event_receiver))?;
-    Ok(Node {
-        rpc,
-        ops,
-        halt,
-        stop,
-        server,
-        engine: Some(engine),
-        application: Some(application),
-        events,
-        network,
-        tasks,
-    })
+    let engine =
+        std::thread::Builder::new().name("engine".into()).spawn(move || shell.run(&runtime, event_receiver))?;
+    Ok(Node { rpc, halt, stop, server, engine: Some(engine), application: Some(application), events, network, tasks })
 }
 
 impl Node {
@@ -303,6 +310,36 @@ impl Node {
     }
 }
 
+/// Runs a task that must not end before the node does; if it ends or panics, the node stops and says so.
+fn watched(
+    name: &'static str,
+    halt: mpsc::Sender<String>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    let inner = tokio::spawn(task);
+    let abort = inner.abort_handle();
+    tokio::spawn(async move {
+        /// Ends the inner task with the outer one.
+        struct Guard(tokio::task::AbortHandle);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.abort();
+            }
+        }
+        let _guard = Guard(abort);
+        let result = inner.await;
+        if !result.as_ref().is_err_and(tokio::task::JoinError::is_cancelled) {
+            let _ = halt.send(format!("{name} ended unexpectedly")).await;
+        }
+    })
+}
+
+/// Bytes free for us on the disk of a directory.
+fn free_bytes(path: &std::path::Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Opens database and chain.
 pub(crate) fn open_executor(config: &Config, home: &Home, spec: ChainSpec) -> eyre::Result<Executor> {
     std::fs::create_dir_all(home.data())
@@ -329,12 +366,7 @@ pub(crate) fn open_executor(config: &Config, home: &Home, spec: ChainSpec) -> ey
     Ok(Executor::open(store, Arc::new(spec))?)
 }
 
-fn open_engine(
-    config: &Config,
-    home: &Home,
-    executor: &Arc<Executor>,
-    key: Option<SecretKey>,
-) -> eyre::Result<Engine> {
+fn open_engine(config: &Config, home: &Home, executor: &Arc<Executor>, key: Option<SecretKey>) -> eyre::Result<Engine> {
     let spec = executor.spec();
     let head = executor.store().head().ok_or_else(|| eyre!("the store has no head"))?;
     let key = match key {
@@ -446,10 +478,7 @@ fn pool_config(config: &Config) -> PoolConfig {
 fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
     let section = &config.rpc;
     Ok(RpcConfig {
-        listen: section
-            .listen
-            .parse()
-            .wrap_err_with(|| format!("rpc.listen {:?} is no address", section.listen))?,
+        listen: section.listen.parse().wrap_err_with(|| format!("rpc.listen {:?} is no address", section.listen))?,
         cors: section.cors.clone(),
         max_request_bytes: section.max_request_bytes,
         max_response_bytes: section.max_response_bytes,

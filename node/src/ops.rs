@@ -46,7 +46,11 @@ pub(crate) async fn start(address: SocketAddr, ops: Ops, mut stop: watch::Receiv
             get({
                 let ops = ops.clone();
                 move || async move {
-                    if (ops.alive)() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "stalled\n") }
+                    if (ops.alive)() {
+                        (StatusCode::OK, "ok\n")
+                    } else {
+                        (StatusCode::SERVICE_UNAVAILABLE, "stalled\n")
+                    }
                 }
             }),
         )

@@ -3,7 +3,7 @@
 use crate::application::Request;
 use crate::clock;
 use crate::metrics::Metrics;
-use bttc_engine::{BlocksRequest, Engine, Event, Input, Message, Output, Signing, Verdict};
+use bttc_engine::{BlocksRequest, Engine, Event, HeadInfo, Input, Message, Output, Signing, Verdict};
 use bttc_network::{Lane, NetworkHandle};
 use bttc_types::Evidence;
 use parking_lot::RwLock;
@@ -52,9 +52,21 @@ pub(crate) struct Shell {
     pub(crate) metrics: Arc<Metrics>,
     /// Whether the engine knows that transactions wait; reset with each height.
     pub(crate) told_waiting: Arc<AtomicBool>,
+    /// Whether the pool holds a transaction for the next block.
+    pub(crate) transactions_waiting: Box<dyn Fn() -> bool + Send>,
     /// Where the reason of a halt goes.
     pub(crate) halt: mpsc::Sender<String>,
+    /// A head that peers have not been told of yet.
+    pub(crate) untold_head: Option<HeadInfo>,
+    /// When they were told last, monotonic milliseconds.
+    pub(crate) told_head_ms: u64,
 }
+
+/// Peers are told of a new head at most this often: a node that syncs passes hundreds of heights a second.
+const STATUS_INTERVAL_MS: u64 = 50;
+
+/// Shortest wait for an event. A deadline that has passed and is still there waits for something else.
+const MIN_WAIT_MS: u64 = 2;
 
 impl Shell {
     /// Runs until every sender is gone or the engine halts.
@@ -65,10 +77,11 @@ impl Shell {
         }
         loop {
             let now = clock::now().mono_ms;
-            let wait = self.engine.next_deadline().map_or(1_000, |deadline| deadline.saturating_sub(now)).min(1_000);
-            let next = runtime.block_on(async {
-                tokio::time::timeout(Duration::from_millis(wait), events.recv()).await
-            });
+            let wait = self.engine.next_deadline().map_or(1_000, |deadline| deadline.saturating_sub(now));
+            let longest = if self.untold_head.is_some() { STATUS_INTERVAL_MS } else { 1_000 };
+            let wait = wait.clamp(MIN_WAIT_MS, longest);
+            let next =
+                runtime.block_on(async { tokio::time::timeout(Duration::from_millis(wait), events.recv()).await });
             let outputs = match next {
                 Err(_) => self.engine.handle(Input::Tick, clock::now()),
                 Ok(None) => return,
@@ -76,12 +89,13 @@ impl Shell {
                     let _ = self.halt.blocking_send(reason);
                     return;
                 }
-                Ok(Some(EngineEvent::Input(input))) => {
-                    if let Input::Committed { head, .. } = &input {
+                Ok(Some(EngineEvent::Input(mut input))) => {
+                    if let Input::Committed { head, transactions_waiting, .. } = &mut input {
                         self.view.write().head_moved_ms = now;
-                        if let Some(network) = &self.network {
-                            network.status(head.height, head.hash);
-                        }
+                        self.untold_head = Some(*head);
+                        // First forget that we were told, then look: whatever comes after the look is told again.
+                        self.told_waiting.store(false, Ordering::Release);
+                        *transactions_waiting = (self.transactions_waiting)();
                     }
                     self.engine.handle(input, clock::now())
                 }
@@ -92,6 +106,18 @@ impl Shell {
             if !self.perform(outputs) {
                 return;
             }
+            self.tell_head();
+        }
+    }
+
+    fn tell_head(&mut self) {
+        let now = clock::now().mono_ms;
+        if now.saturating_sub(self.told_head_ms) >= STATUS_INTERVAL_MS
+            && let Some(head) = self.untold_head.take()
+            && let Some(network) = &self.network
+        {
+            network.status(head.height, head.hash);
+            self.told_head_ms = now;
         }
     }
 
@@ -159,8 +185,10 @@ impl Shell {
     }
 
     fn ask(&self, request: Request) {
-        // The application outlives the engine unless the node is stopping.
-        let _ = self.application.send((request, Instant::now()));
+        if self.application.send((request, Instant::now())).is_err() {
+            // Only a panic ends the application before the engine.
+            let _ = self.halt.try_send("the application thread has ended".into());
+        }
     }
 
     fn publish(&self) {
@@ -199,7 +227,7 @@ impl Shell {
 
     fn on_event(&self, event: &Event) {
         match event {
-            Event::HeightStarted(_) => self.told_waiting.store(false, Ordering::Release),
+            Event::HeightStarted(_) => {}
             Event::RoundStarted { height, round, proposer } => {
                 self.metrics.rounds.inc();
                 if *round > 0 {
@@ -212,7 +240,13 @@ impl Shell {
             }
             Event::Untimely { height, round, block_ms, received_ms } => {
                 self.metrics.untimely.inc();
-                tracing::warn!(height, round, block_ms, received_ms, "a proposal's time is off; it is withheld for the round");
+                tracing::warn!(
+                    height,
+                    round,
+                    block_ms,
+                    received_ms,
+                    "a proposal's time is off; it is withheld for the round"
+                );
             }
             Event::InvalidBlock { height, hash, reason } => {
                 self.metrics.invalid_blocks.inc();

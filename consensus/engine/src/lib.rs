@@ -44,9 +44,7 @@ pub use config::EngineConfig;
 pub use error::Error;
 pub use guard::{FileGuard, Guard, LastSigned, MemoryGuard, Step, may_sign};
 pub use machine::{Engine, Event, HeadInfo, Input, Now, Output, PeerKey, Signing, StartInfo, Verdict, VerdictOn};
-pub use message::{
-    BlocksRequest, CertificateVote, CertifiedBlock, Message, RoundVotes, decode_blocks, encode_blocks,
-};
+pub use message::{BlocksRequest, CertificateVote, CertifiedBlock, Message, RoundVotes, decode_blocks, encode_blocks};
 pub use record::WalRecord;
 pub use sync::SYNC_BATCH;
 pub use wal::{FileWal, MemoryWal, WalContent, WalStore};

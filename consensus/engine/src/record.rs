@@ -138,10 +138,9 @@ impl WalRecord {
                 valid: value.validity.is_valid(),
             })),
             Input::PolkaCertificate(certificate) => Some(Self::Polka(polka_votes(certificate)?)),
-            Input::StartHeight(..)
-            | Input::RoundCertificate(_)
-            | Input::Propose(_)
-            | Input::SyncValueResponse(_) => None,
+            Input::StartHeight(..) | Input::RoundCertificate(_) | Input::Propose(_) | Input::SyncValueResponse(_) => {
+                None
+            }
         }
     }
 

@@ -73,15 +73,37 @@ impl BlockSync {
         !self.ranges.is_empty() || !self.applying.is_empty()
     }
 
+    /// Whether the block after `head` is here, waiting to be applied.
+    pub(crate) fn has_next(&self, head: u64) -> bool {
+        let wanted = head.saturating_add(1);
+        self.applying.front().is_some_and(|block| block.certificate.height == wanted)
+            || matches!(self.ranges.get(&wanted), Some(Range::Arrived { .. }))
+    }
+
     /// Forgets what is at or below the head, after it moved on by other means.
     pub(crate) fn advanced(&mut self, head: u64) {
         while self.applying.front().is_some_and(|block| block.certificate.height <= head) {
             self.applying.pop_front();
         }
-        self.ranges.retain(|from, range| match range {
-            Range::Requested { .. } => from.saturating_add(SYNC_BATCH) > head.saturating_add(1),
-            Range::Arrived { blocks, .. } => blocks.back().is_some_and(|block| block.certificate.height > head),
-        });
+        let stale: Vec<u64> = self
+            .ranges
+            .iter()
+            .filter(|(from, range)| **from <= head && matches!(range, Range::Arrived { .. }))
+            .map(|(from, _)| *from)
+            .collect();
+        for from in stale {
+            if let Some(Range::Arrived { peer, blocks }) = self.ranges.remove(&from) {
+                self.keep(peer, blocks, head);
+            }
+        }
+    }
+
+    /// Keeps what is above the head of blocks that have arrived.
+    fn keep(&mut self, peer: PeerKey, mut blocks: VecDeque<CertifiedBlock>, head: u64) {
+        blocks.retain(|block| block.certificate.height > head);
+        if let Some(first) = blocks.front().map(|block| block.certificate.height) {
+            self.ranges.insert(first, Range::Arrived { peer, blocks });
+        }
     }
 
     /// Requests that should be sent now, to get from `head` to `target`.
@@ -140,27 +162,33 @@ impl BlockSync {
         late.min()
     }
 
-    /// An answer. Returns false when it was not asked for or does not fit; the peer failed then.
-    pub(crate) fn arrived(&mut self, peer: PeerKey, from: u64, blocks: Vec<CertifiedBlock>, now: u64) -> bool {
+    /// An answer. Returns false when the peer is to blame: its blocks do not follow one another. An answer that comes
+    /// too late or is empty is useless, but honest nodes give such answers too.
+    pub(crate) fn arrived(
+        &mut self,
+        peer: PeerKey,
+        from: u64,
+        blocks: Vec<CertifiedBlock>,
+        head: u64,
+        now: u64,
+    ) -> bool {
         let asked = matches!(self.ranges.get(&from), Some(Range::Requested { peer: of, .. }) if *of == peer);
         if !asked {
-            return false;
+            return true;
         }
-        let contiguous = blocks
-            .iter()
-            .zip(from..)
-            .all(|(block, height)| block.certificate.height == height)
+        let contiguous = blocks.iter().zip(from..).all(|(block, height)| block.certificate.height == height)
             && blocks.len() as u64 <= SYNC_BATCH;
         if blocks.is_empty() || !contiguous {
             self.ranges.remove(&from);
             self.failed(peer, now);
-            return false;
+            return contiguous;
         }
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.busy = false;
             entry.failures = 0;
         }
-        self.ranges.insert(from, Range::Arrived { peer, blocks: blocks.into() });
+        self.ranges.remove(&from);
+        self.keep(peer, blocks.into(), head);
         true
     }
 
@@ -236,13 +264,10 @@ mod tests {
         sync.peer_status(1, 100);
         sync.peer_status(2, 100);
         let requests = sync.requests(0, 100, 0, 1_000);
-        assert_eq!(
-            requests,
-            [Request { peer: 1, from: 1, count: 16 }, Request { peer: 2, from: 17, count: 16 }]
-        );
-        assert!(sync.arrived(2, 17, blocks(17, 16), 1));
+        assert_eq!(requests, [Request { peer: 1, from: 1, count: 16 }, Request { peer: 2, from: 17, count: 16 }]);
+        assert!(sync.arrived(2, 17, blocks(17, 16), 0, 1));
         assert_eq!(apply_all(&mut sync, 0), 0, "nothing is applied before its turn");
-        assert!(sync.arrived(1, 1, blocks(1, 16), 2));
+        assert!(sync.arrived(1, 1, blocks(1, 16), 0, 2));
         assert_eq!(apply_all(&mut sync, 0), 32);
     }
 
@@ -255,8 +280,21 @@ mod tests {
         assert!(sync.requests(0, 16, 500, 1_000).is_empty());
         assert_eq!(sync.deadline(), Some(1_000));
         assert_eq!(sync.requests(0, 16, 1_000, 1_000), [Request { peer: 2, from: 1, count: 16 }]);
-        assert!(!sync.arrived(1, 1, blocks(1, 16), 1_100), "an answer that comes too late does not count");
+        assert!(sync.arrived(1, 1, blocks(1, 16), 0, 1_100), "a late answer is no fault");
+        assert_eq!(apply_all(&mut sync, 0), 0, "but it does not count");
         assert_eq!(sync.best_height(), 16);
+    }
+
+    #[test]
+    fn blocks_that_were_decided_meanwhile_do_not_stay_in_the_way() {
+        let mut sync = BlockSync::default();
+        sync.peer_status(1, 20);
+        assert_eq!(sync.requests(9, 20, 0, 1_000), [Request { peer: 1, from: 10, count: 11 }]);
+        sync.advanced(12);
+        assert!(sync.arrived(1, 10, blocks(10, 4), 12, 5));
+        assert!(sync.has_next(12));
+        sync.advanced(13);
+        assert!(!sync.active(), "all of it was decided here");
     }
 
     #[test]
@@ -266,12 +304,12 @@ mod tests {
         sync.requests(0, 40, 0, 1_000);
         let mut holey = blocks(1, 5);
         holey.remove(2);
-        assert!(!sync.arrived(1, 1, holey, 0));
+        assert!(!sync.arrived(1, 1, holey, 0, 0));
         assert_eq!(sync.best_height(), 0, "what a failing peer said is forgotten");
         sync.peer_status(1, 40);
         assert!(sync.requests(0, 40, 500, 1_000).is_empty(), "it rests");
         sync.requests(0, 40, 1_000, 1_000);
-        assert!(sync.arrived(1, 1, blocks(1, 5), 1_000));
+        assert!(sync.arrived(1, 1, blocks(1, 5), 0, 1_000));
         assert_eq!(apply_all(&mut sync, 0), 5);
         assert_eq!(sync.requests(5, 40, 1_001, 1_000), [Request { peer: 1, from: 6, count: 16 }]);
     }

@@ -124,10 +124,7 @@ impl Lane {
 /// [`Error::Limits`].
 pub fn assert_limits() -> Result<(), Error> {
     let check = |ok: bool, what: &str| if ok { Ok(()) } else { Err(Error::Limits(what.to_owned())) };
-    check(
-        PART_BYTES * MAX_PARTS as usize >= MAX_BLOCK_BYTES,
-        "a block must fit into its parts",
-    )?;
+    check(PART_BYTES * MAX_PARTS as usize >= MAX_BLOCK_BYTES, "a block must fit into its parts")?;
     check(Lane::Proposals.max_message() >= PART_BYTES + 1024, "a part with its proof must fit into a message")?;
     check(
         Lane::Proposals.queue_bytes() >= MAX_PARTS as usize * Lane::Proposals.max_message(),

@@ -217,6 +217,11 @@ impl<S: BuildHasher> Router<S> {
         self.peers.keys().filter(|peer| !seen.from.contains(peer)).copied().collect()
     }
 
+    /// A message was of no use now (too early, or there was no room): should it come again, it is delivered again.
+    pub fn forget(&mut self, number: u64) {
+        self.seen.pop(&number);
+    }
+
     /// A peer sent a message that was rejected.
     pub fn rejected(&mut self, peer: PeerId64, now_ms: u64) -> Consequence {
         self.fault(peer, REJECTED_MESSAGE, now_ms)
@@ -280,6 +285,14 @@ mod tests {
         assert_eq!(router.forward(number), [2, 3]);
         assert!(router.forward(number).is_empty());
         assert!(matches!(router.arrived(0, Lane::Evidence, b"vote", 0), Arrival::Deliver(_)), "lanes are apart");
+    }
+
+    #[test]
+    fn a_message_that_came_too_early_is_delivered_when_it_comes_again() {
+        let mut router = router(2);
+        let Arrival::Deliver(number) = router.arrived(0, Lane::Votes, b"vote", 0) else { panic!() };
+        router.forget(number);
+        assert_eq!(router.arrived(0, Lane::Votes, b"vote", 1), Arrival::Deliver(number));
     }
 
     #[test]

@@ -375,7 +375,9 @@ pub fn start(
             };
             if id != local {
                 let pause = DIAL_INTERVAL;
-                known.insert(id, Known { address: address.clone(), persistent, pause, next: Instant::now() });
+                // The persistent peers come first and stay persistent, should they be seeds too.
+                let next = Instant::now();
+                known.entry(id).or_insert_with(|| Known { address: address.clone(), persistent, pause, next });
             }
         }
     }
@@ -461,7 +463,7 @@ impl Service {
                         }
                     }
                 }
-                Verdict::Ignore => {}
+                Verdict::Ignore => self.router.forget(number),
                 Verdict::Reject(reason) => {
                     tracing::debug!(peer, lane = lane.name(), reason, "message rejected");
                     if self.router.rejected(peer, self.now()) == Consequence::Disconnect {
@@ -538,7 +540,8 @@ impl Service {
         self.router.remove_peer(peer);
         if self.by_id.get(&session.info.id) == Some(&peer) {
             self.by_id.remove(&session.info.id);
-            let _ = self.swarm.disconnect_peer_id(session.info.id);
+            // Another connection to the peer may be alive: try it.
+            self.open_if_ours(session.info.id);
         }
         tracing::info!(peer = %session.info.id, "peer disconnected");
         let _ = self.incoming.send(Incoming::Disconnected(peer)).await;
@@ -553,7 +556,8 @@ impl Service {
         match self.router.arrived(peer, lane, &bytes, now) {
             Arrival::Duplicate => {}
             Arrival::OverQuota => {
-                if self.router.over_quota(peer, now) == Consequence::Disconnect {
+                // Whoever passes on others' transactions cannot know our limits: dropping them is enough.
+                if lane != Lane::Transactions && self.router.over_quota(peer, now) == Consequence::Disconnect {
                     self.disconnect(peer, "it sends too much");
                 }
             }
@@ -561,7 +565,9 @@ impl Service {
                 let message = Incoming::Message { peer, lane, number, bytes };
                 if lane == Lane::Transactions {
                     // Votes must not wait behind transactions.
-                    let _ = self.transactions.try_send(message);
+                    if self.transactions.try_send(message).is_err() {
+                        self.router.forget(number);
+                    }
                 } else {
                     let _ = self.incoming.send(message).await;
                 }
@@ -570,11 +576,11 @@ impl Service {
     }
 
     async fn on_control(&mut self, peer: PeerId64, bytes: &[u8], now: u64) {
-        if self.router.arrived(peer, Lane::Control, bytes, now) == Arrival::OverQuota {
-            if self.router.over_quota(peer, now) == Consequence::Disconnect {
-                self.disconnect(peer, "it sends too much");
-            }
-            return;
+        match self.router.arrived(peer, Lane::Control, bytes, now) {
+            Arrival::OverQuota => return,
+            // The same words may be said again later.
+            Arrival::Deliver(number) => self.router.forget(number),
+            Arrival::Duplicate => {}
         }
         let Some((kind, mut rest)) = bytes.split_first() else { return };
         match *kind {
@@ -633,9 +639,7 @@ impl Service {
         let due: Vec<(PeerId, Multiaddr)> = self
             .known
             .iter_mut()
-            .filter(|(id, known)| {
-                (known.persistent || want_more) && known.next <= now && !self.by_id.contains_key(*id)
-            })
+            .filter(|(id, known)| (known.persistent || want_more) && known.next <= now && !self.by_id.contains_key(*id))
             .map(|(id, known)| {
                 known.pause = (known.pause * 2).min(MAX_DIAL_PAUSE);
                 known.next = now + known.pause;
@@ -674,15 +678,21 @@ impl Service {
                 }
                 let address = endpoint.get_remote_address().to_string();
                 self.endpoints.insert(peer_id, (address, endpoint.is_dialer()));
-                // One of the two opens the stream, whoever dialled: the one with the smaller identity.
-                if num_established.get() == 1 && *self.swarm.local_peer_id() < peer_id {
-                    self.greet(peer_id, None);
-                }
+                // A further connection may mean that the peer has started anew and the older ones are dead.
+                let _ = num_established;
+                self.open_if_ours(peer_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
-                if num_established == 0 {
+                if num_established > 0 {
+                    if !self.by_id.contains_key(&peer_id) {
+                        self.open_if_ours(peer_id);
+                    }
+                } else {
                     self.endpoints.remove(&peer_id);
-                    if let Some(known) = self.known.get_mut(&peer_id) {
+                    // Who was refused is not dialled again at once.
+                    if self.by_id.contains_key(&peer_id)
+                        && let Some(known) = self.known.get_mut(&peer_id)
+                    {
                         known.pause = DIAL_INTERVAL;
                         known.next = Instant::now() + DIAL_INTERVAL;
                     }
@@ -701,6 +711,14 @@ impl Service {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Blocks(event)) => self.on_blocks(event).await,
             _ => {}
+        }
+    }
+
+    /// Opens the gossip stream when that is our part: of two peers the one with the smaller identity opens it, whoever
+    /// dialled.
+    fn open_if_ours(&mut self, peer: PeerId) {
+        if self.swarm.is_connected(&peer) && *self.swarm.local_peer_id() < peer {
+            self.greet(peer, None);
         }
     }
 
@@ -728,7 +746,9 @@ impl Service {
                     }
                 };
                 result = match next {
-                    Ok(mut stream) => exchange_hello(&mut stream, &hello).await.map(|hello| Opened { peer, stream, hello }),
+                    Ok(mut stream) => {
+                        exchange_hello(&mut stream, &hello).await.map(|hello| Opened { peer, stream, hello })
+                    }
                     Err(error) => Err(error),
                 };
                 if !matches!(result, Err(Error::Connection(_))) {
@@ -741,9 +761,10 @@ impl Service {
 
     async fn on_opened(&mut self, result: Result<Opened, (PeerId, Error)>) {
         let checked = result.and_then(|opened| {
-            let judged = opened.hello.check(&self.hello).and_then(|()| {
-                opened.hello.validator(&self.domain, &opened.peer.to_bytes())
-            });
+            let judged = opened
+                .hello
+                .check(&self.hello)
+                .and_then(|()| opened.hello.validator(&self.domain, &opened.peer.to_bytes()));
             match judged {
                 Ok(validator) => Ok((opened, validator)),
                 Err(error) => Err((opened.peer, error)),
@@ -751,6 +772,11 @@ impl Service {
         });
         let (Opened { peer: id, stream, hello }, validator) = match checked {
             Ok(opened) => opened,
+            Err((id, error @ Error::Connection(_))) if self.by_id.contains_key(&id) => {
+                // A late failure of an attempt that another one has overtaken.
+                tracing::debug!(peer = %id, %error, "stream not used");
+                return;
+            }
             Err((id, error)) => {
                 tracing::warn!(peer = %id, %error, "peer refused");
                 let _ = self.swarm.disconnect_peer_id(id);
@@ -800,6 +826,10 @@ impl Service {
         }
         if let Some(known) = self.known.get_mut(&id) {
             known.pause = DIAL_INTERVAL;
+        }
+        if hello.role == 0 {
+            // Nobody learns from us where a validator is.
+            self.private.insert(id);
         }
         self.sessions.insert(peer, Session { info: info.clone(), outbox });
         self.by_id.insert(id, peer);

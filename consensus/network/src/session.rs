@@ -1,10 +1,10 @@
 //! One peer's stream: hello, then frames in both directions.
 
+use crate::Error;
 use crate::codec::{MAX_HELLO_BYTES, read_body, read_frame, write_body, write_frame};
 use crate::hello::Hello;
 use crate::lane::Lane;
 use crate::outbox::Outbox;
-use crate::Error;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
 use std::sync::Arc;
@@ -17,20 +17,16 @@ pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one write may take. A peer that does not read for so long is disconnected: it would only see stale votes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Frames between two flushes: at most 4 MiB, so that the timeout is about the peer and not about our load.
+const BATCH: usize = 63;
+
 /// What a session reports.
 #[derive(Debug)]
 pub(crate) enum SessionEvent {
     /// A frame came.
-    Frame {
-        session: u64,
-        lane: Lane,
-        bytes: Vec<u8>,
-    },
+    Frame { session: u64, lane: Lane, bytes: Vec<u8> },
     /// It is over.
-    Ended {
-        session: u64,
-        error: Option<Error>,
-    },
+    Ended { session: u64, error: Option<Error> },
 }
 
 /// Exchanges hellos on a new stream.
@@ -49,17 +45,28 @@ pub(crate) async fn exchange_hello(stream: &mut Stream, ours: &Hello) -> Result<
 }
 
 /// Runs a session until the stream ends or the outbox is closed.
-pub(crate) fn spawn(session: u64, peer: PeerId, stream: Stream, outbox: Arc<Outbox>, events: mpsc::Sender<SessionEvent>) {
+pub(crate) fn spawn(
+    session: u64,
+    peer: PeerId,
+    stream: Stream,
+    outbox: Arc<Outbox>,
+    events: mpsc::Sender<SessionEvent>,
+) {
     let (mut reader, mut writer) = stream.split();
     let writing = Arc::clone(&outbox);
     let write = async move {
         while let Some(first) = writing.next().await {
             let mut next = Some(first);
             let batch = async {
-                // Whatever waits goes out together; the highest lane first each time.
-                while let Some((lane, bytes)) = next.take() {
+                // Some of what waits goes out together, the highest lane first each time; not all of it, because under
+                // load there is always more.
+                for _ in 0..BATCH {
+                    let Some((lane, bytes)) = next.take() else { break };
                     write_frame(&mut writer, lane, &bytes).await?;
                     next = writing.try_next();
+                }
+                if let Some((lane, bytes)) = next.take() {
+                    write_frame(&mut writer, lane, &bytes).await?;
                 }
                 writer.flush().await
             };

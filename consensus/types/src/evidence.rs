@@ -118,13 +118,15 @@ impl Decodable for Evidence {
         let evidence = match u8::decode(&mut payload)? {
             1 => Self::Votes(Box::new([SignedVote::decode(&mut payload)?, SignedVote::decode(&mut payload)?])),
             2 => {
-                let mut next = || {
-                    SignedProposalWire::decode(&mut payload).map(|wire| (wire.proposal, wire.signature))
-                };
+                let mut next = || SignedProposalWire::decode(&mut payload).map(|wire| (wire.proposal, wire.signature));
                 Self::Proposals(Box::new([next()?, next()?]))
             }
             _ => return Err(alloy_rlp::Error::Custom("unknown kind of evidence")),
         };
-        if payload.is_empty() { Ok(evidence) } else { Err(alloy_rlp::Error::ListLengthMismatch { expected: 0, got: payload.len() }) }
+        if payload.is_empty() {
+            Ok(evidence)
+        } else {
+            Err(alloy_rlp::Error::ListLengthMismatch { expected: 0, got: payload.len() })
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A transaction whose sender is known.
 
 use crate::{Error, Transaction};
-use alloy_consensus::transaction::SignerRecoverable;
 use alloy_consensus::Transaction as _;
+use alloy_consensus::transaction::SignerRecoverable;
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{Address, B256, Bytes};
 
@@ -80,11 +80,7 @@ impl RecoveredTransaction {
 /// [`Error::TooLarge`] or [`Error::Malformed`].
 pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, Error> {
     if bytes.len() > MAX_TRANSACTION_BYTES {
-        return Err(Error::TooLarge {
-            what: "bytes of a transaction",
-            got: bytes.len(),
-            limit: MAX_TRANSACTION_BYTES,
-        });
+        return Err(Error::TooLarge { what: "bytes of a transaction", got: bytes.len(), limit: MAX_TRANSACTION_BYTES });
     }
     Transaction::decode_2718_exact(bytes).map_err(|error| Error::malformed("transaction", error))
 }

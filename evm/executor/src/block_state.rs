@@ -57,13 +57,7 @@ impl std::fmt::Debug for BlockState<'_> {
 impl<'a> BlockState<'a> {
     /// Nothing changed yet.
     pub fn new(base: &'a dyn StateRead, code_cache: Arc<CodeCache>) -> Self {
-        Self {
-            base,
-            code_cache,
-            accounts: AddressMap::default(),
-            code: B256Map::default(),
-            hashes: HashMap::default(),
-        }
+        Self { base, code_cache, accounts: AddressMap::default(), code: B256Map::default(), hashes: HashMap::default() }
     }
 
     fn entry(&mut self, address: Address) -> Result<&mut Entry, StateError> {
@@ -116,8 +110,12 @@ impl<'a> BlockState<'a> {
                 code_hash: normal_code_hash(info.code_hash),
                 ..Account::default()
             });
-            let storage: BTreeMap<U256, U256> =
-                entry.storage.into_iter().filter(|(_, (_, written))| *written).map(|(slot, (value, _))| (slot, value)).collect();
+            let storage: BTreeMap<U256, U256> = entry
+                .storage
+                .into_iter()
+                .filter(|(_, (_, written))| *written)
+                .map(|(slot, (value, _))| (slot, value))
+                .collect();
             diff.accounts.insert(address, AccountChange { account, wiped: entry.wiped, storage });
         }
         diff.code = self.code.into_iter().map(|(hash, code)| (hash, code.original_bytes())).collect();

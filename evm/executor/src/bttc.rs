@@ -30,10 +30,9 @@ pub(crate) fn end_block(run: &mut BlockRun<'_>, params: &ChainParams, base_fee: 
     let store = |StateError(error)| Error::Store(error);
     let state = run.state();
     let pool = state.storage(REWARDS_ADDRESS, slot).map_err(store)?;
-    let pool = pool.checked_add(share).ok_or_else(|| Error::Evm {
-        height: 0,
-        reason: "the reward pool counter overflows".into(),
-    })?;
+    let pool = pool
+        .checked_add(share)
+        .ok_or_else(|| Error::Evm { height: 0, reason: "the reward pool counter overflows".into() })?;
     state.set_storage(REWARDS_ADDRESS, slot, pool).map_err(store)
 }
 

@@ -5,8 +5,8 @@ use revm::bytecode::opcode::EXTCODEHASH;
 use revm::context_interface::Host;
 use revm::context_interface::cfg::gas::WARM_STORAGE_READ_COST;
 use revm::handler::instructions::EthInstructions;
-use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::instructions::host;
+use revm::interpreter::interpreter::EthInterpreter;
 use revm::interpreter::{Instruction, InstructionContext, InstructionExecResult};
 use revm::primitives::hardfork::SpecId;
 

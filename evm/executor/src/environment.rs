@@ -91,10 +91,8 @@ impl EvmInput {
             basefee: self.base_fee,
             difficulty: self.difficulty,
             prevrandao: (fork >= EvmFork::Merge).then_some(self.prev_randao),
-            blob_excess_gas_and_price: (fork >= EvmFork::Cancun).then_some(BlobExcessGasAndPrice {
-                excess_blob_gas: self.excess_blob_gas,
-                blob_gasprice: blob_price,
-            }),
+            blob_excess_gas_and_price: (fork >= EvmFork::Cancun)
+                .then_some(BlobExcessGasAndPrice { excess_blob_gas: self.excess_blob_gas, blob_gasprice: blob_price }),
             ..BlockEnv::default()
         };
         (cfg, block)

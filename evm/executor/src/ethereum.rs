@@ -37,9 +37,11 @@ pub fn execute_single(
 ) -> Result<SingleOutcome, Error> {
     let mut run = BlockRun::new(BlockState::new(state, Arc::clone(code_cache)), input, rules, chain_id);
     match run.execute(transaction)? {
-        Outcome::Refused(reason) => {
-            Ok(SingleOutcome { diff: StateDiff::default(), logs_hash: logs_hash(&[]), refused: Some(reason.to_string()) })
-        }
+        Outcome::Refused(reason) => Ok(SingleOutcome {
+            diff: StateDiff::default(),
+            logs_hash: logs_hash(&[]),
+            refused: Some(reason.to_string()),
+        }),
         Outcome::Included => {
             let logs = run.receipts.last().map(|receipt| logs_hash(&receipt.logs)).unwrap_or_default();
             Ok(SingleOutcome { diff: run.into_state().into_diff(), logs_hash: logs, refused: None })

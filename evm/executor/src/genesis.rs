@@ -2,12 +2,14 @@
 
 use crate::Error;
 use crate::receipts::encode_receipts;
-use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_RECEIPTS, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
 use alloy_consensus::Header;
+use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_RECEIPTS, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{B256, U256, keccak256};
 use bttc_genesis::{ChainSpec, REWARD_POOL_SLOT, REWARDS_ADDRESS};
-use bttc_state::{Account, AccountChange, BlockRecord, EMPTY_CODE_HASH, MemoryStore, StateDiff, StateStore, StoreOptions};
+use bttc_state::{
+    Account, AccountChange, BlockRecord, EMPTY_CODE_HASH, MemoryStore, StateDiff, StateStore, StoreOptions,
+};
 use bttc_types::{Block, Certificate};
 use std::sync::Arc;
 
@@ -32,9 +34,7 @@ fn genesis_state(spec: &ChainSpec) -> StateDiff {
                 ..Account::default()
             }),
             wiped: false,
-            storage: storage
-                .map(|(slot, value)| (U256::from_be_bytes(slot.0), U256::from_be_bytes(value.0)))
-                .collect(),
+            storage: storage.map(|(slot, value)| (U256::from_be_bytes(slot.0), U256::from_be_bytes(value.0))).collect(),
         };
         diff.accounts.insert(*address, change);
     }

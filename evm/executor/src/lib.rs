@@ -12,8 +12,8 @@
 
 mod block_state;
 mod bttc;
-mod code_hash;
 mod build;
+mod code_hash;
 mod cpu;
 mod environment;
 mod error;

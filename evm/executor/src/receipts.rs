@@ -70,4 +70,3 @@ pub(crate) fn logs_hash(logs: &[Log]) -> B256 {
     alloy_rlp::encode_list::<Log, Log>(logs, &mut out);
     alloy_primitives::keccak256(out)
 }
-

@@ -1,9 +1,9 @@
 //! Runs transactions one after the other on a block's state.
 
+use crate::Error;
 use crate::block_state::{BlockState, StateError};
 use crate::environment::EvmInput;
 use crate::receipts::StoredReceipt;
-use crate::Error;
 use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_evm::FromRecoveredTx;
 use alloy_primitives::{Address, Bytes, U256};
@@ -12,8 +12,8 @@ use bttc_types::RecoveredTransaction;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 use revm::context::{Context, TxEnv};
 use revm::database_interface::DatabaseCommit;
-use revm::{ExecuteEvm, MainBuilder, MainContext, MainnetEvm, SystemCallEvm};
 use revm::handler::MainnetContext;
+use revm::{ExecuteEvm, MainBuilder, MainContext, MainnetEvm, SystemCallEvm};
 
 /// revm over a block's state.
 type BlockEvm<'a> = MainnetEvm<MainnetContext<BlockState<'a>>>;

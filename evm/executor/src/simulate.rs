@@ -164,11 +164,8 @@ impl CallContext<'_> {
         let first = self.prepare(request.clone(), self.gas_cap)?;
         let Prepared { state, cfg, block, transaction } = first;
         let inspector = AccessListInspector::new(transaction.access_list.clone());
-        let mut evm = Context::mainnet()
-            .with_db(state)
-            .with_cfg(cfg)
-            .with_block(block)
-            .build_mainnet_with_inspector(inspector);
+        let mut evm =
+            Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet_with_inspector(inspector);
         evm.inspect_one_tx(transaction).map_err(evm_error)?;
         let access_list = evm.inspector.into_access_list();
         let mut request = request;
@@ -362,9 +359,9 @@ fn output_of(result: ExecutionResult) -> Result<Bytes, CallError> {
 fn evm_error(error: EVMError<StateError, InvalidTransaction>) -> CallError {
     match error {
         EVMError::Database(error) => error.into(),
-        EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => CallError::Invalid(format!(
-            "insufficient funds for gas * price + value: have {balance} want {fee}"
-        )),
+        EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => {
+            CallError::Invalid(format!("insufficient funds for gas * price + value: have {balance} want {fee}"))
+        }
         EVMError::Transaction(InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit }) => {
             CallError::Invalid(format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}"))
         }

@@ -122,18 +122,17 @@ fn recover_senders(
     known: Known<'_>,
     time: &mut Duration,
 ) -> Result<Vec<Arc<RecoveredTransaction>>, Error> {
-    let work = |(index, transaction): (usize, &bttc_types::Transaction)| {
-        if let Some(found) = known(transaction.tx_hash()) {
-            return Ok((found, Duration::ZERO));
-        }
-        let start = thread_time();
-        let recovered = RecoveredTransaction::recover(transaction.clone()).map_err(|error| Invalid::Transaction {
-            index,
-            hash: *transaction.tx_hash(),
-            reason: error.to_string(),
-        })?;
-        Ok((Arc::new(recovered), thread_time().saturating_sub(start)))
-    };
+    let work =
+        |(index, transaction): (usize, &bttc_types::Transaction)| {
+            if let Some(found) = known(transaction.tx_hash()) {
+                return Ok((found, Duration::ZERO));
+            }
+            let start = thread_time();
+            let recovered = RecoveredTransaction::recover(transaction.clone()).map_err(|error| {
+                Invalid::Transaction { index, hash: *transaction.tx_hash(), reason: error.to_string() }
+            })?;
+            Ok((Arc::new(recovered), thread_time().saturating_sub(start)))
+        };
     // Below this, handing work to other threads costs more than it saves.
     let results: Vec<(Arc<RecoveredTransaction>, Duration)> = if block.transactions.len() < 8 {
         block.transactions.iter().enumerate().map(work).collect::<Result<_, Invalid>>()?

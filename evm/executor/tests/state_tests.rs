@@ -6,7 +6,9 @@
 use alloy_primitives::{Address, B256, Bytes, U256};
 use bttc_executor::{CodeCache, EvmInput, ethereum};
 use bttc_genesis::{BlobSchedule, EthereumRules, EvmFork, Rules};
-use bttc_state::{Account, AccountChange, BlockRecord, EMPTY_CODE_HASH, MemoryStore, StateDiff, StateStore, StoreOptions};
+use bttc_state::{
+    Account, AccountChange, BlockRecord, EMPTY_CODE_HASH, MemoryStore, StateDiff, StateStore, StoreOptions,
+};
 use bttc_types::RecoveredTransaction;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -189,9 +191,10 @@ fn ethereum_state_tests_give_the_expected_roots_and_logs() {
     all.sort();
 
     let everything = std::env::var("EEST_ALL").is_ok();
-    let seed = std::env::var("EEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-    });
+    let seed = std::env::var("EEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
     println!("seed {seed}: EEST_SEED={seed} repeats this selection");
     let mut random = Random(seed);
     let mut chosen: Vec<(PathBuf, Option<u64>)> = Vec::new();
@@ -210,8 +213,7 @@ fn ethereum_state_tests_give_the_expected_roots_and_logs() {
         }
     }
     use rayon::prelude::*;
-    let results: Vec<(usize, Vec<String>)> =
-        chosen.par_iter().map(|(path, only)| run_file(path, *only)).collect();
+    let results: Vec<(usize, Vec<String>)> = chosen.par_iter().map(|(path, only)| run_file(path, *only)).collect();
     let count: usize = results.iter().map(|(count, _)| count).sum();
     let failures: Vec<String> = results.into_iter().flat_map(|(_, failures)| failures).collect();
     println!("{count} tests, {} failed", failures.len());

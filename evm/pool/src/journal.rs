@@ -18,7 +18,7 @@ pub struct Journal {
 }
 
 /// Size from which on the journal is rewritten with the transactions that are still in the pool.
-const REWRITE_BYTES: u64 = 64 << 20;
+const REWRITE_BYTES: u64 = 4 << 20;
 
 impl Journal {
     /// Opens or creates the journal and returns the transactions in it.
@@ -43,7 +43,11 @@ impl Journal {
     /// [`Error::Journal`].
     pub fn append(&mut self, transaction: &RecoveredTransaction) -> Result<(), Error> {
         let record = record(transaction);
-        self.file.write_all(&record).map_err(|error| failure(&self.path, error))?;
+        if let Err(error) = self.file.write_all(&record) {
+            // Half a record would hide every later one.
+            let _ = self.file.set_len(self.bytes);
+            return Err(failure(&self.path, error));
+        }
         self.bytes += record.len() as u64;
         Ok(())
     }

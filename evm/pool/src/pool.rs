@@ -1,9 +1,9 @@
 //! The pool: admission, replacement, eviction, new heads.
 
+use crate::Error;
 use crate::config::PoolConfig;
 use crate::intrinsic::intrinsic_gas;
 use crate::queue::{Entry, Queue};
-use crate::Error;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::map::{AddressMap, B256Map};
 use alloy_primitives::{Address, B256, U256};
@@ -169,10 +169,7 @@ impl Pool {
             return Err(Error::TipAboveFeeCap);
         }
         if transaction.max_fee_per_gas() < u128::from(self.limits.min_base_fee) {
-            return Err(Error::Underpriced {
-                got: transaction.max_fee_per_gas(),
-                minimum: self.limits.min_base_fee,
-            });
+            return Err(Error::Underpriced { got: transaction.max_fee_per_gas(), minimum: self.limits.min_base_fee });
         }
         if transaction.gas_limit() > self.limits.max_gas {
             return Err(Error::GasLimit { got: transaction.gas_limit(), limit: self.limits.max_gas });
@@ -293,7 +290,8 @@ impl Pool {
             if price >= fee_cap && !local {
                 return Err(Error::Full { minimum: price });
             }
-            let last = inner.queues.get(&sender).and_then(|queue| queue.entries.last_key_value().map(|(nonce, _)| *nonce));
+            let last =
+                inner.queues.get(&sender).and_then(|queue| queue.entries.last_key_value().map(|(nonce, _)| *nonce));
             let Some(nonce) = last else { break };
             if sender == newcomer {
                 return Err(Error::Full { minimum: price });
@@ -305,11 +303,7 @@ impl Pool {
 
     /// Takes over a new head: forgets what was included or became impossible, for the senders that the block
     /// touched. Costs in proportion to the block, not to the pool.
-    pub fn on_block(
-        &self,
-        included: &[Arc<RecoveredTransaction>],
-        accounts: &dyn AccountLookup,
-    ) -> Result<(), Error> {
+    pub fn on_block(&self, included: &[Arc<RecoveredTransaction>], accounts: &dyn AccountLookup) -> Result<(), Error> {
         let mut senders: Vec<Address> = included.iter().map(|transaction| transaction.sender()).collect();
         senders.sort_unstable();
         senders.dedup();
@@ -329,7 +323,11 @@ impl Pool {
             queue.account = account;
             let used: Vec<u64> = queue.entries.range(..account.nonce).map(|(nonce, _)| *nonce).collect();
             for nonce in used {
-                let hash = inner.queues.get(&sender).and_then(|queue| queue.entries.get(&nonce)).map(|entry| entry.transaction.hash());
+                let hash = inner
+                    .queues
+                    .get(&sender)
+                    .and_then(|queue| queue.entries.get(&nonce))
+                    .map(|entry| entry.transaction.hash());
                 let included = hash.is_some_and(|hash| hashes.contains(&hash));
                 inner.remove(sender, nonce, (!included).then_some(DropReason::NonceUsed));
             }

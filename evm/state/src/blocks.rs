@@ -1,8 +1,8 @@
 //! Blocks and what belongs to them: how they are written, read and forgotten.
 
+use crate::Error;
 use crate::kv::{Batch, KvRead, Table};
 use crate::store::StateStore;
-use crate::Error;
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256};
 use alloy_rlp::Decodable;
@@ -148,9 +148,7 @@ pub(crate) fn read_header<R: KvRead + ?Sized>(reader: &R, height: u64) -> Result
     let key = height.to_be_bytes();
     reader
         .get(Table::Headers, &key)?
-        .map(|bytes| {
-            Header::decode(&mut bytes.as_slice()).map_err(|error| Error::corrupt(Table::Headers, &key, error))
-        })
+        .map(|bytes| Header::decode(&mut bytes.as_slice()).map_err(|error| Error::corrupt(Table::Headers, &key, error)))
         .transpose()
 }
 

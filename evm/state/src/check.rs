@@ -85,10 +85,9 @@ pub fn check_full(reader: &dyn KvRead) -> Result<CheckReport, Error> {
         report.slots += slots;
         let root = builder.root();
         if root != account.storage_root {
-            report.problems.push(format!(
-                "account {key}: its slots hash to {root}, its storage root is {}",
-                account.storage_root
-            ));
+            report
+                .problems
+                .push(format!("account {key}: its slots hash to {root}, its storage root is {}", account.storage_root));
         }
         if account.code_hash != crate::EMPTY_CODE_HASH {
             match reader.get(Table::Code, account.code_hash.as_slice())? {

@@ -74,10 +74,6 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn corrupt(table: crate::Table, key: &[u8], reason: impl std::fmt::Display) -> Self {
-        Self::Corrupt {
-            table: table.name(),
-            key: alloy_primitives::hex::encode(key),
-            reason: reason.to_string(),
-        }
+        Self::Corrupt { table: table.name(), key: alloy_primitives::hex::encode(key), reason: reason.to_string() }
     }
 }

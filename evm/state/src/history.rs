@@ -1,9 +1,9 @@
 //! Old values by height: how state at an earlier block is read, and how it is forgotten.
 
+use crate::Error;
 use crate::account::Account;
 use crate::kv::{Batch, KvRead, Table};
 use crate::store::{META_LOWEST_BLOCK, META_LOWEST_STATE, StoreOptions, meta_height};
-use crate::Error;
 use alloy_primitives::{B256, U256};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 
@@ -63,13 +63,7 @@ pub(crate) fn record_slot(height: u64, key: &[u8; 64], before: U256, batch: &mut
     record_slot_bytes(height, key, &before.to_be_bytes_trimmed_vec(), batch, changed);
 }
 
-pub(crate) fn record_slot_bytes(
-    height: u64,
-    key: &[u8],
-    before: &[u8],
-    batch: &mut Batch,
-    changed: &mut ChangedKeys,
-) {
+pub(crate) fn record_slot_bytes(height: u64, key: &[u8], before: &[u8], batch: &mut Batch, changed: &mut ChangedKeys) {
     if height > 0
         && let Ok(full) = <[u8; 64]>::try_from(key)
     {

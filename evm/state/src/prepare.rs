@@ -133,16 +133,7 @@ impl StateStore {
         if height > 0 {
             batch.put(Table::ChangedKeys, height.to_be_bytes(), changed.encode());
         }
-        Ok(PreparedState {
-            height,
-            root,
-            batch,
-            trie,
-            storage_tries,
-            accounts: prepared_accounts,
-            slots,
-            wiped,
-        })
+        Ok(PreparedState { height, root, batch, trie, storage_tries, accounts: prepared_accounts, slots, wiped })
     }
 
     /// Works out one account: its storage trie, flat slots and their history.
@@ -185,11 +176,8 @@ impl StateStore {
             let mut writes = NodeWrites::default();
             let mut changes = 0;
             for (slot, value) in &change.storage {
-                let old = if part.wiped || old_root == EMPTY_ROOT_HASH {
-                    U256::ZERO
-                } else {
-                    self.storage(address, *slot)?
-                };
+                let old =
+                    if part.wiped || old_root == EMPTY_ROOT_HASH { U256::ZERO } else { self.storage(address, *slot)? };
                 if old == *value {
                     continue;
                 }

@@ -1,5 +1,6 @@
 //! The head of the chain: opens the store, caches what is hot, commits blocks.
 
+use crate::Error;
 use crate::account::Account;
 use crate::blocks::BlockRecord;
 use crate::history;
@@ -7,7 +8,6 @@ use crate::kv::{Batch, Kv, KvRead, Table};
 use crate::prepare::PreparedState;
 use crate::trie::Trie;
 use crate::view::{StateRead, StateView, decode_account, decode_slot};
-use crate::Error;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;

@@ -1,9 +1,7 @@
 //! Blocks, transactions and receipts.
 
 use crate::context::RpcContext;
-use crate::convert::{
-    RpcReceipt, RpcTransaction, mined_transaction, pending_transaction, rpc_block, rpc_receipts,
-};
+use crate::convert::{RpcReceipt, RpcTransaction, mined_transaction, pending_transaction, rpc_block, rpc_receipts};
 use crate::errors;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::{BlockId, BlockNumberOrTag};
@@ -62,7 +60,8 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     })?;
     module.register_method("eth_getTransactionReceipt", |params, context, _| receipt(context, params.one()?))?;
     module.register_method("eth_getBlockReceipts", |params, context, _| receipts(context, params.one()?))?;
-    module.register_method("eth_getTransactionReceiptsByBlock", |params, context, _| receipts(context, params.one()?))?;
+    module
+        .register_method("eth_getTransactionReceiptsByBlock", |params, context, _| receipts(context, params.one()?))?;
     Ok(())
 }
 

@@ -15,7 +15,8 @@ type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Result<(), RegisterMethodError> {
     module.register_method("web3_clientVersion", |_, context, _| Result::Ok(context.version.clone()))?;
     module.register_method("web3_sha3", |params, _, _| Result::Ok(keccak256(params.one::<Bytes>()?)))?;
-    module.register_method("net_version", |_, context, _| Result::Ok(context.executor.spec().chain_id().to_string()))?;
+    module
+        .register_method("net_version", |_, context, _| Result::Ok(context.executor.spec().chain_id().to_string()))?;
     module.register_method("net_listening", |_, _, _| Result::Ok(true))?;
     module.register_method("net_peerCount", |_, context, _| Result::Ok(U64::from(context.node.status().peers)))?;
     module.register_method("eth_chainId", |_, context, _| Result::Ok(U64::from(context.executor.spec().chain_id())))?;
@@ -42,10 +43,10 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         let mut sequence = params.sequence();
         certificate(context, sequence.optional_next()?)
     })?;
-    module.register_async_method("bttc_peers", |_, context, _| async move { Result::Ok(context.node.peers().await) })?;
-    module.register_method("bttc_transactionStatus", |params, context, _| {
-        transaction_status(context, params.one()?)
-    })?;
+    module
+        .register_async_method("bttc_peers", |_, context, _| async move { Result::Ok(context.node.peers().await) })?;
+    module
+        .register_method("bttc_transactionStatus", |params, context, _| transaction_status(context, params.one()?))?;
     Ok(())
 }
 

@@ -16,9 +16,8 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     module.register_method("eth_gasPrice", |_, context, _| {
         Result::Ok(U256::from(suggested_tip(context)?) + U256::from(next_base_fee(context, context.head_height())?))
     })?;
-    module.register_method("eth_maxPriorityFeePerGas", |_, context, _| {
-        Result::Ok(U256::from(suggested_tip(context)?))
-    })?;
+    module
+        .register_method("eth_maxPriorityFeePerGas", |_, context, _| Result::Ok(U256::from(suggested_tip(context)?)))?;
     // This chain has no blobs: their price never moves from its floor.
     module.register_method("eth_blobBaseFee", |_, _, _| Result::Ok(U64::from(1)))?;
     module.register_async_method("eth_feeHistory", |params, context, _| async move {
@@ -39,9 +38,7 @@ fn next_base_fee(context: &RpcContext, height: u64) -> Result<u64> {
     let header = header.ok_or_else(|| errors::server("header not found"))?;
     let params = &context.executor.spec().bttc.params;
     let fee = header.base_fee_per_gas.unwrap_or(params.min_base_fee);
-    Ok(BaseFeeParams::ethereum()
-        .next_block_base_fee(header.gas_used, header.gas_limit, fee)
-        .max(params.min_base_fee))
+    Ok(BaseFeeParams::ethereum().next_block_base_fee(header.gas_used, header.gas_limit, fee).max(params.min_base_fee))
 }
 
 /// The median of the lowest tips of recent full blocks. A block that is not full takes a tip of 0, so as long as blocks
@@ -67,12 +64,7 @@ fn suggested_tip(context: &RpcContext) -> Result<u128> {
     Ok(tips.get(tips.len() / 2).copied().unwrap_or(0))
 }
 
-fn fee_history(
-    context: &RpcContext,
-    blocks: u64,
-    newest: BlockNumberOrTag,
-    percentiles: &[f64],
-) -> Result<FeeHistory> {
+fn fee_history(context: &RpcContext, blocks: u64, newest: BlockNumberOrTag, percentiles: &[f64]) -> Result<FeeHistory> {
     const MAX_PERCENTILES: usize = 100;
     if percentiles.len() > MAX_PERCENTILES {
         let data = serde_json::json!({ "limit": MAX_PERCENTILES });
@@ -84,7 +76,10 @@ fn fee_history(
     }
     let newest = context.height_of_tag(newest);
     if newest > context.head_height() {
-        return Err(errors::server(format!("request beyond head block: requested {newest}, head {}", context.head_height())));
+        return Err(errors::server(format!(
+            "request beyond head block: requested {newest}, head {}",
+            context.head_height()
+        )));
     }
     let count = blocks.min(context.config.max_fee_history).min(newest + 1);
     if count == 0 {

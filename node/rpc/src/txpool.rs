@@ -4,9 +4,7 @@ use crate::context::RpcContext;
 use crate::convert::{RpcTransaction, pending_transaction};
 use alloy_consensus::Transaction as _;
 use alloy_primitives::Address;
-use alloy_rpc_types_txpool::{
-    TxpoolContent, TxpoolContentFrom, TxpoolInspect, TxpoolInspectSummary, TxpoolStatus,
-};
+use alloy_rpc_types_txpool::{TxpoolContent, TxpoolContentFrom, TxpoolInspect, TxpoolInspectSummary, TxpoolStatus};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;

@@ -199,11 +199,7 @@ impl Engine {
         }
         building.builder.insert(part.index, part.bytes);
         if let Some(bytes) = building.builder.assemble() {
-            let announcement = Announcement {
-                round: part.round,
-                signature: building.signature,
-                proposal: None,
-            };
+            let announcement = Announcement { round: part.round, signature: building.signature, proposal: None };
             self.blocks.building.remove(&key);
             self.on_block(part.block_hash, bytes, announcement);
         }

@@ -14,12 +14,11 @@ use bttc_types::{
     SigningDomain, Vote, VoteKind, recover,
 };
 use malachitebft_core_consensus::{
-    ConsensusMsg, Effect, Input as CoreInput, LivenessMsg, MisbehaviorEvidence, Resumable, Resume,
-    SignedConsensusMsg,
+    ConsensusMsg, Effect, Input as CoreInput, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
 };
 use malachitebft_core_types::{
-    CertificateError, CommitCertificate, NilOrVal, RoundCertificate, RoundCertificateType,
-    SignedMessage, ThresholdParam, ThresholdParams, Timeout, ValidatorSet as _, VoteType,
+    CertificateError, CommitCertificate, NilOrVal, RoundCertificate, RoundCertificateType, SignedMessage,
+    ThresholdParam, ThresholdParams, Timeout, ValidatorSet as _, VoteType,
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -184,7 +183,8 @@ impl Env {
 
     /// Makes the log survive a power cut; a failure stops signing.
     pub(super) fn flush(&mut self) {
-        if self.wal_on && std::mem::take(&mut self.wal_dirty)
+        if self.wal_on
+            && std::mem::take(&mut self.wal_dirty)
             && let Err(error) = self.wal.flush()
         {
             self.wal_failed(&error);
@@ -468,12 +468,7 @@ impl Env {
     }
 
     /// Our proposal and its parts as messages.
-    fn proposal_messages(
-        &mut self,
-        proposal: Proposal,
-        signature: Signature,
-        blocks: &Blocks,
-    ) -> Option<Vec<Message>> {
+    fn proposal_messages(&mut self, proposal: Proposal, signature: Signature, blocks: &Blocks) -> Option<Vec<Message>> {
         let (header, parts) = blocks.cut(&proposal.block_hash)?;
         let parts_signature = self.sign_parts(proposal.round, proposal.block_hash, &header)?;
         let mut messages = Vec::with_capacity(parts.len().saturating_add(1));
@@ -554,8 +549,7 @@ impl Env {
     fn collect_late_precommit(&mut self, vote: &Vote, signature: &Signature) {
         let Some(decided) = &mut self.decided else { return };
         let matches = vote.kind == VoteKind::Precommit
-            && (vote.height, vote.round, vote.block_hash)
-                == (decided.height, decided.round, Some(decided.block_hash));
+            && (vote.height, vote.round, vote.block_hash) == (decided.height, decided.round, Some(decided.block_hash));
         if matches
             && let Some((index, _)) = self.set.set.find(&vote.validator)
             && decided.insert(index, *signature)
@@ -651,8 +645,7 @@ impl Env {
         for (_, pairs) in &evidence.proposals {
             for (a, b) in pairs {
                 if let (Some(first), Some(second)) = (a.message.to_proposal(), b.message.to_proposal()) {
-                    let found =
-                        Evidence::from_proposals((first, a.signature), (second, b.signature), &self.domain);
+                    let found = Evidence::from_proposals((first, a.signature), (second, b.signature), &self.domain);
                     self.outputs.push(Output::Evidence(found));
                 }
             }

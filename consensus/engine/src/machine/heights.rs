@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// here too.
 pub(super) const BEHIND_MS: u64 = 300;
 
+/// How long sync may pause before the node takes part in consensus again.
+const SYNC_PATIENCE_MS: u64 = 1_000;
+
 impl Engine {
     /// Reads the log. When it is about the next height, plays it: the same votes come out, with the signatures that
     /// the log holds, and the core stands where it stood.
@@ -140,7 +143,14 @@ impl Engine {
 
     fn should_start(&self) -> bool {
         let next = self.head.height.saturating_add(1);
-        if self.syncing_block.is_some() || self.sync.active() {
+        if self.syncing_block.is_some() || self.sync.has_next(self.head.height) {
+            return false;
+        }
+        // While sync makes progress, heights that others have decided need not be begun. A peer that only claims to be
+        // ahead makes no progress and holds nobody up.
+        let progress =
+            self.last_synced_ms.is_some_and(|last| self.env.now.mono_ms.saturating_sub(last) < SYNC_PATIENCE_MS);
+        if progress && self.sync.active() {
             return false;
         }
         self.early.iter().any(|message| message.height() == next)
@@ -234,6 +244,7 @@ impl Engine {
             self.env.clear_height();
             self.blocks.clear();
             self.env.height = head.height;
+            self.last_synced_ms = Some(self.env.now.mono_ms);
             self.last_start_ms = self.env.now.mono_ms.saturating_sub(self.env.config.target_block_time_ms);
         }
         self.early.retain(|message| message.height() > head.height);
@@ -300,4 +311,3 @@ impl Engine {
         )));
     }
 }
-

@@ -58,29 +58,36 @@ impl Engine {
         let set = match self.phase {
             // The next height is the one whose set is `next_set`.
             Phase::Waiting => self.next_set.clone(),
-            Phase::Running | Phase::Committing => self.following_set.clone(),
+            Phase::Running | Phase::Committing if self.env.height > self.head.height => self.following_set.clone(),
+            // A synced block is being committed: the height worked on is still the head's.
+            Phase::Running | Phase::Committing => self.next_set.clone(),
         };
         if self.early.len() >= MAX_EARLY_MESSAGES || self.early.contains(&message) {
+            return Verdict::Ignore;
+        }
+        let round = match &message {
+            Message::Vote(vote) => vote.vote.round,
+            Message::Proposal(proposal) => proposal.proposal.round,
+            // Parts of later rounds come again when their round does.
+            Message::Part(part) => part.round.saturating_mul(ROUNDS_AHEAD),
+            Message::RoundVotes(_) | Message::Evidence(_) => 0,
+        };
+        if round > ROUNDS_AHEAD {
             return Verdict::Ignore;
         }
         let good = match &message {
             Message::Vote(vote) => {
                 let known = set.set.find(&vote.vote.validator).is_some();
                 let digest = self.env.domain.vote_digest(&vote.vote);
-                vote.vote.round <= ROUNDS_AHEAD
-                    && known
-                    && self.env.verify(digest, &vote.signature, vote.vote.validator)
+                known && self.env.verify(digest, &vote.signature, vote.vote.validator)
             }
             Message::Proposal(proposal) => {
-                proposal.proposal.round <= ROUNDS_AHEAD
-                    && set.set.proposer(proposal.proposal.round).address == proposal.proposal.proposer
+                set.set.proposer(proposal.proposal.round).address == proposal.proposal.proposer
                     && self.verify_proposal(proposal)
             }
             Message::Part(part) => {
-                let digest =
-                    self.env.domain.parts_digest(part.height, part.round, part.block_hash, &part.header);
-                part.round <= ROUNDS_AHEAD
-                    && part.verify_inclusion().is_ok()
+                let digest = self.env.domain.parts_digest(part.height, part.round, part.block_hash, &part.header);
+                part.verify_inclusion().is_ok()
                     && self.env.verify(digest, &part.signature, set.set.proposer(part.round).address)
             }
             Message::RoundVotes(_) | Message::Evidence(_) => return Verdict::Ignore,
@@ -132,8 +139,7 @@ impl Engine {
     fn verify_proposal(&mut self, signed: &SignedProposal) -> bool {
         let proposal = &signed.proposal;
         let digest = self.env.domain.proposal_digest(proposal);
-        let parts =
-            self.env.domain.parts_digest(proposal.height, proposal.round, proposal.block_hash, &signed.parts);
+        let parts = self.env.domain.parts_digest(proposal.height, proposal.round, proposal.block_hash, &signed.parts);
         self.env.verify(digest, &signed.signature, proposal.proposer)
             && self.env.verify(parts, &signed.parts_signature, proposal.proposer)
     }
@@ -177,9 +183,7 @@ impl Engine {
                 validator: entry.validator,
             };
             let digest = self.env.domain.vote_digest(&vote);
-            if set.set.find(&entry.validator).is_none()
-                || !self.env.verify(digest, &entry.signature, entry.validator)
-            {
+            if set.set.find(&entry.validator).is_none() || !self.env.verify(digest, &entry.signature, entry.validator) {
                 return Verdict::Reject("a round certificate holds a vote that is not a validator's".into());
             }
         }

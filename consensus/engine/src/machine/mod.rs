@@ -317,6 +317,8 @@ pub struct Engine {
     /// Since when a peer has been ahead of us, as far as we know.
     behind_since_ms: Option<u64>,
     syncing_block: Option<Height>,
+    /// When a synced block was committed last.
+    last_synced_ms: Option<u64>,
 }
 
 impl Engine {
@@ -363,6 +365,7 @@ impl Engine {
             sync: BlockSync::default(),
             behind_since_ms: None,
             syncing_block: None,
+            last_synced_ms: None,
         }
     }
 
@@ -388,8 +391,9 @@ impl Engine {
             Input::PeerGone(peer) => self.sync.peer_gone(peer),
             Input::PeerConnected(peer) => self.greet(peer),
             Input::Blocks { peer, from, blocks } => {
-                if !self.sync.arrived(peer, from, blocks, now.mono_ms) {
-                    self.env.outputs.push(Output::Misbehaved { peer, reason: "useless answer to a block request".into() });
+                if !self.sync.arrived(peer, from, blocks, self.head.height, now.mono_ms) {
+                    let reason = "its answer to a block request has gaps".into();
+                    self.env.outputs.push(Output::Misbehaved { peer, reason });
                 }
             }
             Input::BlocksFailed { peer, from } => self.sync.request_failed(peer, from, now.mono_ms),

@@ -1,10 +1,10 @@
 //! Several engines in one thread with a toy application: agreement, restarts, silent validators, sync.
 
 use super::*;
+use crate::Error;
 use crate::guard::{Guard, LastSigned, MemoryGuard};
 use crate::message::CertifiedBlock;
 use crate::wal::{MemoryWal, WalContent, WalStore};
-use crate::Error;
 use bttc_types::{Block, Validator, block_time_ms, set_block_time};
 use parking_lot_free::Shared;
 use std::collections::VecDeque;
@@ -110,9 +110,7 @@ impl Network {
     fn head(&self, index: usize) -> HeadInfo {
         match self.nodes[index].chain.last() {
             None => HeadInfo { height: 0, hash: B256::ZERO },
-            Some(block) => {
-                HeadInfo { height: block.certificate.height, hash: block.certificate.block_hash }
-            }
+            Some(block) => HeadInfo { height: block.certificate.height, hash: block.certificate.block_hash },
         }
     }
 
@@ -295,9 +293,11 @@ fn four_validators_and_a_follower_agree() {
     let heights = network.heights();
     assert!(heights.iter().all(|height| *height >= 20), "{heights:?}");
     // Late precommits are collected: the parent's certificate in a block is usually complete.
-    let complete = network.nodes[0].chain.iter().skip(2).filter(|block| {
-        Block::decode(&block.block).unwrap().last_commit.signatures.len() == 4
-    });
+    let complete = network.nodes[0]
+        .chain
+        .iter()
+        .skip(2)
+        .filter(|block| Block::decode(&block.block).unwrap().last_commit.signatures.len() == 4);
     assert!(complete.count() > 10);
 }
 

@@ -25,12 +25,7 @@ pub struct RocksOptions {
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self {
-            block_cache_bytes: 512 << 20,
-            write_buffer_bytes: 64 << 20,
-            background_jobs: 2,
-            max_open_files: 1024,
-        }
+        Self { block_cache_bytes: 512 << 20, write_buffer_bytes: 64 << 20, background_jobs: 2, max_open_files: 1024 }
     }
 }
 
@@ -117,8 +112,7 @@ impl RocksStore {
             };
             sizes.push((
                 table,
-                property("rocksdb.total-sst-files-size")?
-                    .saturating_add(property("rocksdb.cur-size-all-mem-tables")?),
+                property("rocksdb.total-sst-files-size")?.saturating_add(property("rocksdb.cur-size-all-mem-tables")?),
                 property("rocksdb.estimate-num-keys")?,
             ));
         }

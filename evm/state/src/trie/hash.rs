@@ -3,8 +3,8 @@
 use super::node::{Kind, Node, Trie, reference_hash};
 use alloy_primitives::B256;
 use alloy_trie::Nibbles;
-use alloy_trie::nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode};
 use alloy_trie::TrieMask;
+use alloy_trie::nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode};
 use rayon::prelude::*;
 use std::sync::Arc;
 

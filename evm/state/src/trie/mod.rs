@@ -14,10 +14,10 @@ mod proof;
 mod source;
 mod update;
 
-pub use proof::{Proof, verify_account_proof};
-pub(crate) use node::Trie;
-pub(crate) use source::{AccountNodes, NodeSource, StorageNodes, storage_path};
 pub(crate) use hash::{NodeWrites, seal};
+pub(crate) use node::Trie;
+pub use proof::{Proof, verify_account_proof};
+pub(crate) use source::{AccountNodes, NodeSource, StorageNodes, storage_path};
 
 use alloy_primitives::{B256, b256};
 

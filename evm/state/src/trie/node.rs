@@ -150,11 +150,7 @@ fn trim(node: &Arc<Node>, budget: usize) -> Arc<Node> {
 }
 
 /// Makes a stub's node from what the store has at its path: a stored node, or else the flat record below it.
-pub(super) fn load(
-    source: &impl super::NodeSource,
-    path: &Nibbles,
-    reference: &RlpNode,
-) -> Result<Arc<Node>, Error> {
+pub(super) fn load(source: &impl super::NodeSource, path: &Nibbles, reference: &RlpNode) -> Result<Arc<Node>, Error> {
     if let Some(rlp) = source.node(path)?
         && RlpNode::from_rlp(&rlp) == *reference
     {

@@ -1,7 +1,7 @@
 //! Where nodes come from: the trie tables, and the flat tables for leaves.
 
-use crate::kv::{KvRead, Table};
 use crate::Error;
+use crate::kv::{KvRead, Table};
 use alloy_primitives::B256;
 use alloy_trie::Nibbles;
 

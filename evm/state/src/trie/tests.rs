@@ -59,7 +59,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..12)
 }
 
-fn apply(trie: &mut Trie, source: &impl NodeSource, step: &Step, value: impl Fn(u8) -> Vec<u8>, writes: &mut NodeWrites) {
+fn apply(
+    trie: &mut Trie,
+    source: &impl NodeSource,
+    step: &Step,
+    value: impl Fn(u8) -> Vec<u8>,
+    writes: &mut NodeWrites,
+) {
     for (seed, clustered, change) in &step.changes {
         let path = Nibbles::unpack(key(seed.wrapping_mul(517), *clustered));
         match change {
@@ -198,7 +204,8 @@ fn a_damaged_node_is_an_error_and_not_a_wrong_root() {
     let mut trie = Trie::from_root(root);
     let mut failed = false;
     for seed in 0..200u16 {
-        failed |= trie.clone().insert(&AccountNodes(&store), &Nibbles::unpack(key(seed, false)), vec![1; 40].into()).is_err();
+        failed |=
+            trie.clone().insert(&AccountNodes(&store), &Nibbles::unpack(key(seed, false)), vec![1; 40].into()).is_err();
     }
     assert!(failed);
     assert!(trie.remove(&AccountNodes(&store), &Nibbles::unpack(B256::ZERO), &mut Vec::new()).is_ok() || failed);

@@ -90,11 +90,8 @@ fn insert(
             match (prefix.get(common), rest.get(common)) {
                 (Some(a), Some(b)) => {
                     let below = prefix.slice(common + 1..);
-                    let old = if below.is_empty() {
-                        child
-                    } else {
-                        Node::fresh(Kind::Extension { prefix: below, child })
-                    };
+                    let old =
+                        if below.is_empty() { child } else { Node::fresh(Kind::Extension { prefix: below, child }) };
                     fork(rest.slice(..common), (a, old), (b, Node::leaf(rest.slice(common + 1..), value)))
                 }
                 _ => {
