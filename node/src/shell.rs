@@ -235,6 +235,7 @@ impl Shell {
                 }
             }
             Event::Decided { height, round, hash } => tracing::debug!(height, round, %hash, "decided"),
+            Event::Refused(reason) => tracing::warn!(reason, "a signature was refused"),
             Event::Signing(signing) => {
                 self.show_signing(signing);
             }

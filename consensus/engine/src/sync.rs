@@ -106,8 +106,8 @@ impl BlockSync {
         }
     }
 
-    /// Requests that should be sent now, to get from `head` to `target`.
-    pub(crate) fn requests(&mut self, head: u64, target: u64, now: u64, timeout: u64) -> Vec<Request> {
+    /// Gives up requests whose time is over.
+    pub(crate) fn expire(&mut self, now: u64) {
         let late: Vec<(u64, PeerKey)> = self
             .ranges
             .iter()
@@ -120,6 +120,11 @@ impl BlockSync {
             self.ranges.remove(&from);
             self.failed(peer, now);
         }
+    }
+
+    /// Requests that should be sent now, to get from `head` to `target`.
+    pub(crate) fn requests(&mut self, head: u64, target: u64, now: u64, timeout: u64) -> Vec<Request> {
+        self.expire(now);
         let mut requests = Vec::new();
         let mut from = self.applying.back().map_or(head, |block| block.certificate.height).saturating_add(1);
         while from <= target && self.ranges.len() < WINDOW {
@@ -185,7 +190,6 @@ impl BlockSync {
         }
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.busy = false;
-            entry.failures = 0;
         }
         self.ranges.remove(&from);
         self.keep(peer, blocks.into(), head);
@@ -225,6 +229,13 @@ impl BlockSync {
         }
         let block = self.applying.pop_front()?;
         Some((block, self.applying_from?, self.applying.is_empty()))
+    }
+
+    /// A block of this peer had a good certificate.
+    pub(crate) fn verified(&mut self, peer: PeerKey) {
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.failures = 0;
+        }
     }
 
     /// The block last taken was bad: throws its range away and blames its peer.

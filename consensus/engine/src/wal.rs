@@ -43,6 +43,12 @@ pub trait WalStore: Send {
     /// [`Error::Wal`].
     fn append(&mut self, record: &[u8]) -> Result<(), Error>;
 
+    /// Puts a damaged log aside; [`Self::reset`] then begins a new one.
+    ///
+    /// # Errors
+    /// [`Error::Wal`].
+    fn discard(&mut self) -> Result<(), Error>;
+
     /// Makes everything appended survive a power cut.
     ///
     /// # Errors
@@ -139,8 +145,9 @@ impl WalStore for FileWal {
 
     fn append(&mut self, record: &[u8]) -> Result<(), Error> {
         let mut bytes = Vec::with_capacity(record.len().saturating_add(8));
-        bytes.extend_from_slice(&u32::try_from(record.len()).unwrap_or(u32::MAX).to_be_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(record).to_be_bytes());
+        let length = u32::try_from(record.len()).unwrap_or(u32::MAX).to_be_bytes();
+        bytes.extend_from_slice(&length);
+        bytes.extend_from_slice(&checksum(length, record).to_be_bytes());
         bytes.extend_from_slice(record);
         let path = self.path.clone();
         self.file()?.write_all(&bytes).map_err(|error| failure(&path, error))?;
@@ -148,10 +155,23 @@ impl WalStore for FileWal {
         Ok(())
     }
 
+    fn discard(&mut self) -> Result<(), Error> {
+        self.file = None;
+        std::fs::rename(&self.path, self.path.with_extension("damaged")).map_err(|error| failure(&self.path, error))
+    }
+
     fn flush(&mut self) -> Result<(), Error> {
         let path = self.path.clone();
         self.file()?.sync_data().map_err(|error| failure(&path, error))
     }
+}
+
+/// CRC-32 over length and content, so that a damaged length is damage and not a shorter file.
+fn checksum(length: [u8; 4], record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&length);
+    hasher.update(record);
+    hasher.finalize()
 }
 
 fn parse(path: &Path, content: &[u8]) -> Result<Option<WalContent>, Error> {
@@ -167,11 +187,16 @@ fn parse(path: &Path, content: &[u8]) -> Result<Option<WalContent>, Error> {
     }
     while !rest.is_empty() {
         let torn = rest.len() as u64;
-        let Some((length, tail)) = rest.split_first_chunk::<4>() else {
+        let Some((length_bytes, tail)) = rest.split_first_chunk::<4>() else {
             result.torn = torn;
             break;
         };
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let length = usize::try_from(u32::from_be_bytes(*length_bytes)).unwrap_or(usize::MAX);
+        // A power cut can leave zeros where the file had grown already; no record is empty.
+        if length == 0 && rest.iter().all(|byte| *byte == 0) {
+            result.torn = torn;
+            break;
+        }
         let record = tail.split_first_chunk::<4>().and_then(|(crc, tail)| {
             let (record, tail) = tail.split_at_checked(length)?;
             Some((u32::from_be_bytes(*crc), record, tail))
@@ -184,7 +209,7 @@ fn parse(path: &Path, content: &[u8]) -> Result<Option<WalContent>, Error> {
             // No record is that long: the length itself is damaged.
             None => return Err(damaged(content.len().saturating_sub(rest.len()), result.height)),
             Some((crc, record, tail)) => {
-                if crc32fast::hash(record) != crc {
+                if checksum(*length_bytes, record) != crc {
                     if tail.is_empty() {
                         result.torn = torn;
                         break;
@@ -250,6 +275,13 @@ impl WalStore for MemoryWal {
         Ok(())
     }
 
+    fn discard(&mut self) -> Result<(), Error> {
+        self.check()?;
+        self.current = None;
+        self.durable = None;
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), Error> {
         self.check()?;
         self.durable.clone_from(&self.current);
@@ -302,6 +334,16 @@ mod tests {
         last[end] ^= 1;
         std::fs::write(&path, &last).unwrap();
         assert_eq!(FileWal::new(&path).load().unwrap().unwrap().records.len(), 4);
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_a_torn_tail() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut bytes) = written(dir.path());
+        bytes.extend_from_slice(&[0; 500]);
+        std::fs::write(&path, &bytes).unwrap();
+        let content = FileWal::new(&path).load().unwrap().unwrap();
+        assert_eq!((content.records.len(), content.torn), (5, 500));
     }
 
     #[test]

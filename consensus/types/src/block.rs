@@ -1,6 +1,7 @@
 //! The block: header, transactions and the certificate of its parent.
 
 use crate::{Certificate, Error};
+use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_consensus::{EthereumTxEnvelope, Header, TxEip4844};
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{B256, Bytes, keccak256};
@@ -74,6 +75,23 @@ impl Block {
             transactions.push(transaction);
         }
         Ok(Self { header: wire.header, transactions, last_commit: wire.last_commit })
+    }
+}
+
+/// The hash of an encoded block, if every byte of it is what that hash commits to: the body matches the header, and the
+/// bytes are the block's only encoding. Says nothing about validity; but two different byte strings never pass under one
+/// hash, so a judgement of the bytes is a judgement of the hash.
+///
+/// # Errors
+/// [`Error::Malformed`] or [`Error::TooLarge`].
+pub fn authentic_block_hash(bytes: &[u8]) -> Result<B256, Error> {
+    let block = Block::decode(bytes)?;
+    let roots_match = calculate_transaction_root(&block.transactions) == block.header.transactions_root
+        && block.header.parent_beacon_block_root == Some(block.last_commit.hash());
+    if roots_match && block.encode() == bytes {
+        Ok(block.hash())
+    } else {
+        Err(Error::malformed("block", "its body is not the one that its header commits to"))
     }
 }
 

@@ -36,16 +36,28 @@ impl Evidence {
     /// Height of the offence.
     pub fn height(&self) -> u64 {
         match self {
-            Self::Votes(pair) => pair[0].vote.height,
-            Self::Proposals(pair) => pair[0].0.height,
+            Self::Votes(pair) => {
+                let [first, _] = pair.as_ref();
+                first.vote.height
+            }
+            Self::Proposals(pair) => {
+                let [(first, _), _] = pair.as_ref();
+                first.height
+            }
         }
     }
 
     /// Address that the messages claim as their signer.
     pub fn validator(&self) -> Address {
         match self {
-            Self::Votes(pair) => pair[0].vote.validator,
-            Self::Proposals(pair) => pair[0].0.proposer,
+            Self::Votes(pair) => {
+                let [first, _] = pair.as_ref();
+                first.vote.validator
+            }
+            Self::Proposals(pair) => {
+                let [(first, _), _] = pair.as_ref();
+                first.proposer
+            }
         }
     }
 
@@ -73,7 +85,8 @@ impl Evidence {
         if !same_slot {
             return Err(Error::NoEvidence("they are for different heights, rounds, steps or validators"));
         }
-        match digests[0].cmp(&digests[1]) {
+        let [first, second] = &digests;
+        match first.cmp(second) {
             std::cmp::Ordering::Equal => return Err(Error::NoEvidence("they say the same")),
             std::cmp::Ordering::Greater => return Err(Error::NoEvidence("they are not in canonical order")),
             std::cmp::Ordering::Less => {}

@@ -46,13 +46,13 @@ mod transaction;
 mod validators;
 mod vote;
 
-pub use block::{Block, MAX_BLOCK_BYTES, Transaction, block_hash_of};
+pub use block::{Block, MAX_BLOCK_BYTES, Transaction, authentic_block_hash, block_hash_of};
 pub use certificate::{Certificate, CommitSignature};
 pub use crypto::{SecretKey, Signature, recover};
 pub use error::Error;
 pub use evidence::Evidence;
 pub use header::{ExtraData, block_time_ms, mix_hash, set_block_time};
-pub use parts::{MAX_PARTS, PART_BYTES, Part, PartSetBuilder, PartsHeader, split_into_parts};
+pub use parts::{MAX_PARTS, PART_BYTES, Part, PartSetBuilder, PartsHeader, ProvenBytes, split_into_parts};
 pub use sign_bytes::SigningDomain;
 pub use transaction::{MAX_TRANSACTION_BYTES, RecoveredTransaction, decode_transaction};
 pub use validators::{MAX_VALIDATORS, Validator, ValidatorSet};

@@ -78,11 +78,14 @@ impl Part {
     }
 }
 
+/// The bytes of a part with their Merkle proof.
+pub type ProvenBytes = (Bytes, Vec<B256>);
+
 /// Cuts an encoded block into parts with their proofs; the caller adds the signature.
 ///
 /// # Errors
 /// [`Error::TooLarge`] when the block exceeds [`MAX_BLOCK_BYTES`].
-pub fn split_into_parts(block: &[u8]) -> Result<(PartsHeader, Vec<(Bytes, Vec<B256>)>), Error> {
+pub fn split_into_parts(block: &[u8]) -> Result<(PartsHeader, Vec<ProvenBytes>), Error> {
     if block.len() > MAX_BLOCK_BYTES {
         return Err(Error::TooLarge { what: "bytes of a block", got: block.len(), limit: MAX_BLOCK_BYTES });
     }

@@ -6,16 +6,20 @@ use crate::message::Message;
 use crate::record::WalRecord;
 use alloy_primitives::{Address, B256, Bytes};
 use bttc_types::{
-    Height, Part, PartSetBuilder, PartsHeader, Round, Signature, SignedProposal, block_hash_of, split_into_parts,
+    Height, Part, PartSetBuilder, PartsHeader, ProvenBytes, Round, Signature, SignedProposal, authentic_block_hash,
+    split_into_parts,
 };
 use malachitebft_core_consensus::{Input as CoreInput, LocallyProposedValue, ProposedValue};
 use malachitebft_core_types::{Round as CoreRound, Validity, ValueOrigin};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Blocks being put together at once. Each is announced by the signature of its round's proposer; a faulty one can
-/// announce two a round, so it pins at most 8 x 8 MiB.
-const MAX_BUILDING: usize = 8;
+/// Blocks that the proposer of one round can announce. An honest one announces one; two are kept so that a double
+/// proposal is seen. With the window of rounds this bounds what faulty proposers pin: 2 x 6 x 8 MiB.
+const MAX_BLOCKS_PER_ROUND: usize = 2;
+
+/// Rounds behind ours for which parts are collected.
+const PART_ROUNDS_BEHIND: Round = 3;
 
 /// Rounds ahead of ours for which parts are collected.
 const PART_ROUNDS_AHEAD: Round = 2;
@@ -24,8 +28,8 @@ const PART_ROUNDS_AHEAD: Round = 2;
 enum Judgement {
     /// With the application.
     Pending,
-    /// Good; with the time in its header.
-    Valid { time_ms: u64 },
+    /// Good; with the time in its header, unless it was judged before a restart or built here.
+    Valid { time_ms: Option<u64> },
     /// Bad.
     Invalid,
 }
@@ -65,6 +69,10 @@ pub(super) struct Blocks {
     proposals: HashMap<(Round, B256), Proposed>,
     first_seen: HashMap<(Round, B256), u64>,
     fed: HashSet<B256>,
+    /// Blocks announced in a round.
+    announced: HashMap<Round, Vec<B256>>,
+    /// Announcements whose parts were no block of that hash.
+    forged: HashSet<(Round, B256)>,
     withheld: Vec<(Round, B256)>,
 }
 
@@ -79,7 +87,7 @@ impl Blocks {
     }
 
     /// The block cut into parts.
-    pub(super) fn cut(&self, hash: &B256) -> Option<(PartsHeader, Vec<(Bytes, Vec<B256>)>)> {
+    pub(super) fn cut(&self, hash: &B256) -> Option<(PartsHeader, Vec<ProvenBytes>)> {
         split_into_parts(&self.known.get(hash)?.bytes).ok()
     }
 
@@ -106,11 +114,26 @@ impl Blocks {
         messages
     }
 
-    /// A block from the log: it was valid before the crash.
-    pub(super) fn restore(&mut self, hash: B256, bytes: Arc<[u8]>) {
-        let known = Known { bytes, judgement: Judgement::Valid { time_ms: 0 }, announcement: None };
+    /// A block from the log: it was valid before the crash. `fed`: the core was told, so the log holds that too.
+    pub(super) fn restore(&mut self, hash: B256, bytes: Arc<[u8]>, fed: bool) {
+        let known = Known { bytes, judgement: Judgement::Valid { time_ms: None }, announcement: None };
         self.known.insert(hash, known);
-        self.fed.insert(hash);
+        if fed {
+            self.fed.insert(hash);
+        }
+    }
+
+    /// Takes one of a round's places for announced blocks.
+    fn announce(&mut self, round: Round, hash: B256) -> bool {
+        let announced = self.announced.entry(round).or_default();
+        if announced.contains(&hash) {
+            return true;
+        }
+        if announced.len() >= MAX_BLOCKS_PER_ROUND {
+            return false;
+        }
+        announced.push(hash);
+        true
     }
 }
 
@@ -122,7 +145,7 @@ impl Engine {
             return;
         }
         self.env.log(&WalRecord::Block(Bytes::copy_from_slice(&bytes)));
-        let known = Known { bytes, judgement: Judgement::Valid { time_ms: 0 }, announcement: None };
+        let known = Known { bytes, judgement: Judgement::Valid { time_ms: None }, announcement: None };
         self.blocks.known.insert(hash, known);
         self.blocks.fed.insert(hash);
         self.feed(CoreInput::Propose(LocallyProposedValue::new(
@@ -157,17 +180,34 @@ impl Engine {
         self.offer_value(key.0, key.1);
     }
 
-    /// Whether this proposal was handled before.
-    pub(super) fn knows_proposal(&self, proposal: &SignedProposal) -> bool {
-        self.blocks.proposals.contains_key(&(proposal.proposal.round, proposal.proposal.block_hash))
+    /// Whether this proposal was handled before, or its round has as many as are kept (the core keeps no more either).
+    pub(super) fn ignores_proposal(&self, proposal: &SignedProposal) -> bool {
+        let round = proposal.proposal.round;
+        self.blocks.proposals.contains_key(&(round, proposal.proposal.block_hash))
+            || self.blocks.proposals.keys().filter(|(of, _)| *of == round).count() >= MAX_BLOCKS_PER_ROUND
+    }
+
+    /// A proposal from the log, which the core has taken already.
+    pub(super) fn restore_proposal(&mut self, proposal: &bttc_types::Proposal) {
+        self.blocks.proposals.insert(
+            (proposal.round, proposal.block_hash),
+            Proposed {
+                proposer: proposal.proposer,
+                reproposal: proposal.pol_round.is_some(),
+                received_ms: self.env.now.wall_ms,
+            },
+        );
+        self.offer_value(proposal.round, proposal.block_hash);
     }
 
     /// A part of a block of the current height. `proposer` is the round's.
     pub(super) fn on_part(&mut self, part: Part, proposer: Address) -> Verdict {
-        if part.round > self.env.round.saturating_add(PART_ROUNDS_AHEAD) {
+        let window =
+            self.env.round.saturating_sub(PART_ROUNDS_BEHIND)..=self.env.round.saturating_add(PART_ROUNDS_AHEAD);
+        let key = (part.round, part.block_hash);
+        if !window.contains(&part.round) || self.blocks.forged.contains(&key) {
             return Verdict::Ignore;
         }
-        let key = (part.round, part.block_hash);
         if self.blocks.known.contains_key(&part.block_hash)
             || self.blocks.building.get(&key).is_some_and(|building| building.builder.contains(part.index))
         {
@@ -180,11 +220,12 @@ impl Engine {
         if !self.env.verify(digest, &part.signature, proposer) {
             return Verdict::Reject("a block part is not signed by the round's proposer".into());
         }
+        if !self.blocks.announce(part.round, part.block_hash) {
+            return Verdict::Ignore;
+        }
         self.blocks.first_seen.entry(key).or_insert(self.env.now.wall_ms);
         if !self.blocks.building.contains_key(&key) {
-            if self.blocks.building.len() >= MAX_BUILDING {
-                return Verdict::Ignore;
-            }
+            self.blocks.building.retain(|(round, _), _| window.contains(round));
             match PartSetBuilder::new(part.header) {
                 Ok(builder) => {
                     self.blocks.building.insert(key, Building { builder, signature: part.signature });
@@ -207,17 +248,16 @@ impl Engine {
     }
 
     fn on_block(&mut self, hash: B256, bytes: Vec<u8>, announcement: Announcement) {
-        let bytes: Arc<[u8]> = bytes.into();
-        let honest = block_hash_of(&bytes).is_ok_and(|found| found == hash);
-        let judgement = if honest { Judgement::Pending } else { Judgement::Invalid };
-        let round = announcement.round;
-        let known = Known { bytes: Arc::clone(&bytes), judgement, announcement: Some(announcement) };
-        self.blocks.known.insert(hash, known);
-        if honest {
-            self.env.outputs.push(Output::Validate { height: self.env.height, hash, bytes });
-        } else {
-            self.offer_value(round, hash);
+        // Other bytes under this hash say nothing about the block that has it: only the announcement is bad.
+        if authentic_block_hash(&bytes) != Ok(hash) {
+            self.blocks.forged.insert((announcement.round, hash));
+            return;
         }
+        let bytes: Arc<[u8]> = bytes.into();
+        let known =
+            Known { bytes: Arc::clone(&bytes), judgement: Judgement::Pending, announcement: Some(announcement) };
+        self.blocks.known.insert(hash, known);
+        self.env.outputs.push(Output::Validate { height: self.env.height, hash, bytes });
     }
 
     /// The application's judgement.
@@ -228,7 +268,7 @@ impl Engine {
         let Some(known) = self.blocks.known.get_mut(&hash) else { return };
         match verdict {
             Ok(time_ms) => {
-                known.judgement = Judgement::Valid { time_ms };
+                known.judgement = Judgement::Valid { time_ms: Some(time_ms) };
                 let bytes = Bytes::copy_from_slice(&known.bytes);
                 self.env.log(&WalRecord::Block(bytes));
             }
@@ -256,7 +296,11 @@ impl Engine {
             Judgement::Pending => return,
             Judgement::Valid { time_ms } => {
                 let late_round = round < self.env.round;
-                if !proposed.reproposal && !late_round && !self.is_timely(round, time_ms, proposed.received_ms) {
+                if let Some(time_ms) = time_ms
+                    && !proposed.reproposal
+                    && !late_round
+                    && !self.is_timely(round, time_ms, proposed.received_ms)
+                {
                     if !self.blocks.withheld.contains(&(round, hash)) {
                         let received_ms = proposed.received_ms;
                         self.blocks.withheld.push((round, hash));

@@ -105,7 +105,8 @@ pub(super) fn is_own_message(output: &Output, address: Address) -> bool {
         Message::Vote(vote) => vote.vote.validator == address,
         Message::Proposal(proposal) => proposal.proposal.proposer == address,
         Message::Part(_) => true,
-        Message::RoundVotes(_) | Message::Evidence(_) => false,
+        Message::RoundVotes(votes) => votes.votes.iter().any(|entry| entry.validator == address),
+        Message::Evidence(_) => false,
     }
 }
 
@@ -147,6 +148,11 @@ impl Env {
             own_votes: Vec::new(),
             certificate_grew: false,
         }
+    }
+
+    /// Height of the last signature that the guard knows.
+    pub(super) fn guard_height(&self) -> Height {
+        self.key.as_ref().and_then(|(_, guard)| guard.last()).map_or(0, |last| last.height)
     }
 
     pub(super) fn address(&self) -> Address {
@@ -265,8 +271,9 @@ impl Env {
         let Some((key, guard)) = &mut self.key else { return REFUSED };
         let next = LastSigned { height, round, step, digest };
         if let Err(error) = may_sign(guard.last().as_ref(), &next) {
-            let reason = error.to_string();
-            self.stop_signing(reason);
+            // Somewhere later it will sign again; here it may have signed something else.
+            let refusal = error.to_string();
+            self.outputs.push(Output::Event(Event::Refused(refusal)));
             return REFUSED;
         }
         if guard.last() != Some(next)

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::context::{CoreHeight, CoreSet};
 use crate::record::WalRecord;
 use alloy_primitives::B256;
-use bttc_types::{Height, Round, ValidatorSet, block_hash_of};
+use bttc_types::{Certificate, Height, Round, ValidatorSet, authentic_block_hash, block_hash_of};
 use malachitebft_core_consensus::Input as CoreInput;
 use malachitebft_core_types::{TimeoutKind, VoteExtensionPolicy};
 use std::sync::Arc;
@@ -25,6 +25,14 @@ impl Engine {
         let content = match self.env.wal.load() {
             _ if !self.env.wal_on => None,
             Ok(content) => content,
+            // Damage in a log that cannot matter any more: of a height that is done, or that our key has not signed in.
+            Err(Error::WalDamaged { height, .. }) if height < next || self.env.guard_height() < next => {
+                if let Err(error) = self.env.wal.discard() {
+                    self.env.wal_on = false;
+                    self.env.stop_signing(error.to_string());
+                }
+                None
+            }
             Err(error @ (Error::WalDamaged { .. } | Error::Wal { .. })) => {
                 self.env.wal_on = false;
                 self.env.stop_signing(error.to_string());
@@ -40,6 +48,9 @@ impl Engine {
             return;
         };
         let mut entries = Vec::new();
+        let mut blocks = Vec::new();
+        let mut judged = Vec::new();
+        let mut proposals = Vec::new();
         let mut own_value: Option<(Round, B256)> = None;
         for bytes in &content.records {
             let record = match WalRecord::decode(bytes) {
@@ -54,19 +65,22 @@ impl Engine {
             match &record {
                 WalRecord::Block(block) => {
                     if let Ok(hash) = block_hash_of(block) {
-                        self.blocks.restore(hash, Arc::from(block.as_ref()));
+                        blocks.push((hash, Arc::from(block.as_ref())));
                     }
                 }
-                WalRecord::Value(value) if value.proposer == self.env.address() => {
-                    own_value = Some((value.round, value.block_hash));
+                WalRecord::Value(value) => {
+                    judged.push(value.block_hash);
+                    if value.proposer == self.env.address() {
+                        own_value = Some((value.round, value.block_hash));
+                    }
                 }
-                WalRecord::Value(_)
-                | WalRecord::Vote(_)
-                | WalRecord::Proposal(..)
-                | WalRecord::Timeout { .. }
-                | WalRecord::Polka(_) => {}
+                WalRecord::Proposal(proposal, _) => proposals.push(proposal.clone()),
+                WalRecord::Vote(_) | WalRecord::Timeout { .. } | WalRecord::Polka(_) => {}
             }
             entries.extend(record.into_input());
+        }
+        for (hash, bytes) in blocks {
+            self.blocks.restore(hash, bytes, judged.contains(&hash));
         }
         self.env.outputs.push(Output::Event(Event::Replayed {
             height: next,
@@ -83,6 +97,9 @@ impl Engine {
         self.core.reset_entries_index();
         self.env.replaying = false;
         self.env.loaded.clear();
+        for proposal in &proposals {
+            self.restore_proposal(proposal);
+        }
         // A block that we built before the crash is the block of its round: never a second one.
         if let (Some(wanted), Some((round, hash))) = (self.env.wanted, own_value)
             && wanted == round
@@ -96,6 +113,10 @@ impl Engine {
     /// Everything that time alone makes necessary.
     pub(super) fn tick(&mut self) {
         let now = self.env.now.mono_ms;
+        if self.boot_until_ms.is_some_and(|until| until <= now) && self.phase == Phase::Waiting {
+            self.boot_until_ms = None;
+            self.replay();
+        }
         if let Signing::Listening { until_ms, until_height } = self.env.signing
             && (now >= until_ms || self.head.height >= until_height)
         {
@@ -130,7 +151,7 @@ impl Engine {
 
     /// When the next height starts at the latest if nothing else happens.
     pub(super) fn start_deadline(&self) -> Option<u64> {
-        if self.phase != Phase::Waiting {
+        if self.phase != Phase::Waiting || self.boot_until_ms.is_some() {
             return None;
         }
         let wait = if self.transactions_waiting {
@@ -143,7 +164,7 @@ impl Engine {
 
     fn should_start(&self) -> bool {
         let next = self.head.height.saturating_add(1);
-        if self.syncing_block.is_some() || self.sync.has_next(self.head.height) {
+        if self.boot_until_ms.is_some() || self.syncing_block.is_some() || self.sync.has_next(self.head.height) {
             return false;
         }
         // While sync makes progress, heights that others have decided need not be begun. A peer that only claims to be
@@ -245,6 +266,10 @@ impl Engine {
             self.blocks.clear();
             self.env.height = head.height;
             self.last_synced_ms = Some(self.env.now.mono_ms);
+            // Only heights that were decided before our eyes count as listened to.
+            if let Signing::Listening { until_height, .. } = &mut self.env.signing {
+                *until_height = head.height.saturating_add(2);
+            }
             self.last_start_ms = self.env.now.mono_ms.saturating_sub(self.env.config.target_block_time_ms);
         }
         self.early.retain(|message| message.height() > head.height);
@@ -258,7 +283,7 @@ impl Engine {
         }
         if let Some((block, peer, last)) = self.sync.next(self.head.height) {
             let certificate = block.certificate;
-            let honest = block_hash_of(&block.block).is_ok_and(|hash| hash == certificate.block_hash);
+            let honest = authentic_block_hash(&block.block) == Ok(certificate.block_hash);
             let good = if honest {
                 certificate.verify(&self.next_set.set, &self.env.domain).map_err(|error| error.to_string())
             } else {
@@ -266,6 +291,8 @@ impl Engine {
             };
             match good {
                 Ok(()) => {
+                    self.sync.verified(peer);
+                    self.look_for_own_signature(&certificate);
                     // The certificate becomes the parent's of whatever is built next.
                     self.env.decided = None;
                     self.env.last_commit = certificate.clone();
@@ -287,6 +314,7 @@ impl Engine {
             }
             return;
         }
+        self.sync.expire(now);
         let best = self.sync.best_height();
         if best <= self.head.height {
             self.behind_since_ms = None;
@@ -300,6 +328,22 @@ impl Engine {
                 let (peer, from, count) = (request.peer, request.from, request.count);
                 self.env.outputs.push(Output::RequestBlocks { peer, from, count });
             }
+        }
+    }
+
+    /// A signature of our own key in a certificate that our guard knows nothing of: somebody else signs with it, or our
+    /// disk is an old copy.
+    fn look_for_own_signature(&mut self, certificate: &Certificate) {
+        if certificate.height <= self.env.guard_height() {
+            return;
+        }
+        let own = self.next_set.set.find(&self.env.address()).map(|(index, _)| index);
+        if own.is_some_and(|own| certificate.signatures.iter().any(|entry| entry.index == own)) {
+            self.env.stop_signing(format!(
+                "the certificate of block {} carries a signature of this key that its guard does not know: another node \
+                 signs with the key, or an old disk was restored",
+                certificate.height
+            ));
         }
     }
 

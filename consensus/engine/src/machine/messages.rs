@@ -72,7 +72,7 @@ impl Engine {
             Message::Part(part) => part.round.saturating_mul(ROUNDS_AHEAD),
             Message::RoundVotes(_) | Message::Evidence(_) => 0,
         };
-        if round > ROUNDS_AHEAD {
+        if round > ROUNDS_AHEAD || self.early_share_used(&message) {
             return Verdict::Ignore;
         }
         let good = match &message {
@@ -97,6 +97,20 @@ impl Engine {
         }
         self.early.push_back(message);
         Verdict::Accept
+    }
+
+    /// Whether the signer of a message of the next height has used up its share of the buffer.
+    fn early_share_used(&self, message: &Message) -> bool {
+        const SHARE: usize = 2;
+        let same = |other: &&Message| match (message, *other) {
+            (Message::Vote(a), Message::Vote(b)) => {
+                (a.vote.validator, a.vote.kind, a.vote.round) == (b.vote.validator, b.vote.kind, b.vote.round)
+            }
+            (Message::Proposal(a), Message::Proposal(b)) => a.proposal.round == b.proposal.round,
+            (Message::Part(a), Message::Part(b)) => (a.round, a.index) == (b.round, b.index),
+            _ => false,
+        };
+        self.early.iter().filter(same).count() >= SHARE
     }
 
     fn on_current(&mut self, message: Message) -> Verdict {
@@ -148,7 +162,7 @@ impl Engine {
         let proposal = &signed.proposal;
         if self.phase != Phase::Running
             || proposal.round > self.env.round.saturating_add(ROUNDS_AHEAD)
-            || self.knows_proposal(&signed)
+            || self.ignores_proposal(&signed)
         {
             return Verdict::Ignore;
         }
@@ -174,6 +188,13 @@ impl Engine {
             return Verdict::Ignore;
         }
         let set = self.env.set.clone();
+        // Cheap checks first: every signature costs a recovery.
+        let mut voters: Vec<_> = votes.votes.iter().map(|entry| entry.validator).collect();
+        voters.sort_unstable();
+        voters.dedup();
+        if voters.len() != votes.votes.len() || voters.len() > set.set.len() {
+            return Verdict::Reject("a round certificate with two votes of one validator".into());
+        }
         for entry in &votes.votes {
             let vote = Vote {
                 kind: entry.kind,

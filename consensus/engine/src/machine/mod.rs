@@ -220,6 +220,8 @@ pub enum Event {
         /// Its hash.
         hash: B256,
     },
+    /// The guard refused a signature: the key may have signed something else for that step.
+    Refused(String),
     /// Signing changed.
     Signing(Signing),
     /// A first proposal was outside its time window and is withheld for the round's propose timeout.
@@ -317,6 +319,9 @@ pub struct Engine {
     /// Since when a peer has been ahead of us, as far as we know.
     behind_since_ms: Option<u64>,
     syncing_block: Option<Height>,
+    /// Until when the node waits, at its start, to hear how far the chain is before it takes part: its disk may have been
+    /// restored from an older copy, guard and chain together.
+    boot_until_ms: Option<u64>,
     /// When a synced block was committed last.
     last_synced_ms: Option<u64>,
 }
@@ -365,14 +370,21 @@ impl Engine {
             sync: BlockSync::default(),
             behind_since_ms: None,
             syncing_block: None,
+            boot_until_ms: None,
             last_synced_ms: None,
         }
     }
 
-    /// Reads the log and goes on where it ended.
+    /// Begins: a validator that has signed before first hears how far its peers are (or waits for the listening time),
+    /// then reads the log and goes on where it ended.
     pub fn start(&mut self, now: Now) -> Vec<Output> {
         self.env.now = now;
-        self.replay();
+        let alone = self.next_set.set.len() == 1;
+        if self.env.may_sign() && self.env.guard_height() > 0 && !alone {
+            self.boot_until_ms = Some(now.mono_ms.saturating_add(self.env.config.listen_ms));
+        } else {
+            self.replay();
+        }
         self.finish()
     }
 
@@ -387,7 +399,13 @@ impl Engine {
             }
             Input::SyncRefused { height, reason } => self.on_sync_refused(height, &reason),
             Input::TransactionsWaiting => self.transactions_waiting = true,
-            Input::PeerStatus { peer, height } => self.sync.peer_status(peer, height),
+            Input::PeerStatus { peer, height } => {
+                self.sync.peer_status(peer, height);
+                // A peer that is not ahead: the chain is where we left it.
+                if height <= self.head.height.saturating_add(1) && self.boot_until_ms.is_some() {
+                    self.boot_until_ms = Some(now.mono_ms);
+                }
+            }
             Input::PeerGone(peer) => self.sync.peer_gone(peer),
             Input::PeerConnected(peer) => self.greet(peer),
             Input::Blocks { peer, from, blocks } => {
@@ -416,6 +434,7 @@ impl Engine {
         [
             self.env.next_timer(),
             self.start_deadline(),
+            self.boot_until_ms,
             self.sync.deadline(),
             self.behind_since_ms.map(|since| since.saturating_add(heights::BEHIND_MS)),
             match &self.env.signing {

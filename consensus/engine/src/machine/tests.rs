@@ -24,6 +24,9 @@ impl WalStore for Shared<MemoryWal> {
     fn reset(&mut self, height: u64) -> Result<(), Error> {
         self.0.lock().unwrap().reset(height)
     }
+    fn discard(&mut self) -> Result<(), Error> {
+        self.0.lock().unwrap().discard()
+    }
     fn append(&mut self, record: &[u8]) -> Result<(), Error> {
         self.0.lock().unwrap().append(record)
     }
@@ -189,6 +192,12 @@ impl Network {
                 header.parent_hash = self.head(index).hash;
                 set_block_time(&mut header, time_ms, round);
                 header.gas_used = index as u64;
+                header.transactions_root = alloy_consensus::constants::EMPTY_TRANSACTIONS;
+                header.parent_beacon_block_root = Some(last_commit.hash());
+                header.base_fee_per_gas = Some(1);
+                header.withdrawals_root = Some(B256::ZERO);
+                header.blob_gas_used = Some(0);
+                header.excess_blob_gas = Some(0);
                 let block = Block { header, transactions: vec![], last_commit };
                 let (hash, bytes) = (block.hash(), Arc::from(block.encode()));
                 self.input(index, Input::Proposed { height, round, hash, bytes });
