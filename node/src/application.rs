@@ -25,7 +25,7 @@ pub(crate) enum Request {
 }
 
 /// The pool as the builder's source of transactions.
-struct PoolSource<'a>(BestTransactions<'a>);
+struct PoolSource<'a>(BestTransactions<'a>, HeadAccounts);
 
 impl TransactionSource for PoolSource<'_> {
     fn next(&mut self) -> Option<Arc<RecoveredTransaction>> {
@@ -34,8 +34,10 @@ impl TransactionSource for PoolSource<'_> {
 
     fn refuse(&mut self, transaction: &Arc<RecoveredTransaction>, verdict: Verdict) {
         self.0.skip_sender(transaction.sender());
-        if let Verdict::Never(reason) = verdict {
-            self.0.pool().drop_invalid(transaction, reason);
+        if let Verdict::Never(reason) = verdict
+            && let Err(error) = self.0.pool().drop_invalid(transaction, reason, &self.1)
+        {
+            tracing::warn!(%error, "an invalid transaction stays in the pool");
         }
     }
 }
@@ -71,6 +73,10 @@ impl Application {
     pub(crate) fn run(self, mut requests: mpsc::UnboundedReceiver<(Request, Instant)>) {
         while let Some((request, since)) = requests.blocking_recv() {
             self.metrics.lock_wait.inc_by(since.elapsed().as_secs_f64());
+            if let Some(reason) = self.unknown_fork() {
+                let _ = self.engine.blocking_send(EngineEvent::Halt(reason));
+                return;
+            }
             let outcome = match request {
                 Request::Propose { height, round, last_commit, time_ms } => {
                     self.propose(height, round, last_commit, time_ms)
@@ -92,9 +98,21 @@ impl Application {
         }
     }
 
+    /// Why this program cannot go on: the next block is under rules that it does not know. Asked before anything is
+    /// built, judged or voted for at that height.
+    fn unknown_fork(&self) -> Option<String> {
+        let next = self.executor.head_header().ok()?.number + 1;
+        let (name, at) = self.executor.spec().unknown_fork()?;
+        (next >= at).then(|| {
+            format!(
+                "fork {name:?} begins at height {at} and this program does not know it: install a version that does"
+            )
+        })
+    }
+
     fn propose(&self, height: u64, round: u32, last_commit: Certificate, time_ms: u64) -> Option<EngineEvent> {
         let base_fee = self.next_base_fee()?;
-        let mut source = PoolSource(self.pool.best(base_fee));
+        let mut source = PoolSource(self.pool.best(base_fee), HeadAccounts(Arc::clone(&self.executor)));
         let start = Instant::now();
         let budget = self.build_budget;
         let input = BuildInput {
@@ -157,13 +175,6 @@ impl Application {
         synced: bool,
     ) -> Option<EngineEvent> {
         let height = certificate.height;
-        if let Some((name, at)) = self.executor.spec().unknown_fork()
-            && height >= at
-        {
-            return Some(EngineEvent::Halt(format!(
-                "fork {name:?} begins at height {at} and this program does not know it: install a version that does"
-            )));
-        }
         let parent_ms = self.executor.head_header().map_or(0, |parent| block_time_ms(&parent));
         let executed = match self.executor.executed(&hash) {
             Some(executed) => executed,

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 /// Heads and pending transactions that a subscriber may lag behind before it loses its subscription.
-const SUBSCRIBER_LAG: usize = 1_024;
+const SUBSCRIBER_LAG: usize = 64;
 
 /// What a node is started with.
 pub(crate) struct Setup {
@@ -135,7 +135,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let (events, event_receiver) = mpsc::channel(ENGINE_QUEUE);
     let (requests, request_receiver) = mpsc::unbounded_channel::<(Request, Instant)>();
     let (heads, _) = broadcast::channel(SUBSCRIBER_LAG);
-    let (pending, _) = broadcast::channel(4 * SUBSCRIBER_LAG);
+    let (pending, _) = broadcast::channel(64 * SUBSCRIBER_LAG);
     let (halt_sender, halt) = mpsc::channel(4);
     let (stop, stop_receiver) = watch::channel(false);
     let told_waiting = Arc::new(AtomicBool::new(false));

@@ -169,7 +169,8 @@ impl Guard for FileGuard {
     fn record(&mut self, last: LastSigned) -> Result<(), Error> {
         let sequence = self.sequence.saturating_add(1);
         // Slots are written in turn: an odd sequence number goes to the first.
-        let offset = HEADER as u64 + if sequence % 2 == 1 { 0 } else { SLOT as u64 };
+        let second = if sequence % 2 == 1 { 0 } else { SLOT as u64 };
+        let offset = (HEADER as u64).saturating_add(second);
         let write =
             self.file.write_all_at(&encode_slot(sequence, Some(&last)), offset).and_then(|()| self.file.sync_data());
         write.map_err(|error| failure(&self.path, error))?;

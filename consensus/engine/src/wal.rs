@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(wal.load().unwrap(), None);
         wal.reset(7).unwrap();
         for index in 1..=5u8 {
-            wal.append(&vec![index; 100]).unwrap();
+            wal.append(&[index; 100]).unwrap();
         }
         wal.flush().unwrap();
         (path.clone(), std::fs::read(path).unwrap())

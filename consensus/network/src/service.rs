@@ -254,7 +254,7 @@ struct Service {
     private: HashSet<PeerId>,
     next_session: PeerId64,
     session_events: mpsc::Sender<SessionEvent>,
-    opened: mpsc::Sender<Result<Opened, (PeerId, Error)>>,
+    opened: mpsc::Sender<Result<Box<Opened>, (PeerId, Error)>>,
     outgoing: HashMap<OutboundRequestId, (PeerId64, u64)>,
     awaiting: HashMap<RequestId, (ResponseChannel<Vec<u8>>, InboundRequestId)>,
     next_request: RequestId,
@@ -417,7 +417,7 @@ impl Service {
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut sessions: mpsc::Receiver<SessionEvent>,
-        mut opened: mpsc::Receiver<Result<Opened, (PeerId, Error)>>,
+        mut opened: mpsc::Receiver<Result<Box<Opened>, (PeerId, Error)>>,
         mut inbound: mpsc::Receiver<(PeerId, Stream)>,
     ) {
         let mut dial = tokio::time::interval(DIAL_INTERVAL);
@@ -592,16 +592,14 @@ impl Service {
                     let _ = self.incoming.send(Incoming::Status { peer, height: status.height }).await;
                 }
             }
-            CONTROL_ASK_ADDRESSES => {
-                // A validator tells nothing of the peers behind which it hides.
-                if self.config.role != Role::Validator {
-                    let told = self.known.iter().filter(|(id, _)| !self.private.contains(*id)).take(32);
-                    let addresses = told.map(|(_, known)| Bytes::from(known.address.to_vec())).collect();
-                    let mut bytes = vec![CONTROL_ADDRESSES];
-                    bytes.extend(alloy_rlp::encode(AddressesMessage { addresses }));
-                    if let Some(session) = self.sessions.get(&peer) {
-                        session.outbox.push(Lane::Control, bytes.into());
-                    }
+            // A validator tells nothing of the peers behind which it hides.
+            CONTROL_ASK_ADDRESSES if self.config.role != Role::Validator => {
+                let told = self.known.iter().filter(|(id, _)| !self.private.contains(*id)).take(32);
+                let addresses = told.map(|(_, known)| Bytes::from(known.address.to_vec())).collect();
+                let mut bytes = vec![CONTROL_ADDRESSES];
+                bytes.extend(alloy_rlp::encode(AddressesMessage { addresses }));
+                if let Some(session) = self.sessions.get(&peer) {
+                    session.outbox.push(Lane::Control, bytes.into());
                 }
             }
             CONTROL_ADDRESSES => {
@@ -704,10 +702,8 @@ impl Service {
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 tracing::debug!(?peer_id, %error, "dial failed");
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => {
-                if event.result.is_err() {
-                    self.swarm.close_connection(event.connection);
-                }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) if event.result.is_err() => {
+                self.swarm.close_connection(event.connection);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Blocks(event)) => self.on_blocks(event).await,
             _ => {}
@@ -755,22 +751,22 @@ impl Service {
                     break;
                 }
             }
-            let _ = opened.send(result.map_err(|error| (peer, error))).await;
+            let _ = opened.send(result.map(Box::new).map_err(|error| (peer, error))).await;
         });
     }
 
-    async fn on_opened(&mut self, result: Result<Opened, (PeerId, Error)>) {
-        let checked = result.and_then(|opened| {
-            let judged = opened
-                .hello
-                .check(&self.hello)
-                .and_then(|()| opened.hello.validator(&self.domain, &opened.peer.to_bytes()));
-            match judged {
-                Ok(validator) => Ok((opened, validator)),
-                Err(error) => Err((opened.peer, error)),
+    async fn on_opened(&mut self, result: Result<Box<Opened>, (PeerId, Error)>) {
+        let checked = match result {
+            Err(refused) => Err(refused),
+            Ok(opened) => {
+                let judged = opened.hello.check(&self.hello);
+                match judged.and_then(|()| opened.hello.validator(&self.domain, &opened.peer.to_bytes())) {
+                    Ok(validator) => Ok((opened, validator)),
+                    Err(error) => Err((opened.peer, error)),
+                }
             }
-        });
-        let (Opened { peer: id, stream, hello }, validator) = match checked {
+        };
+        let (opened, validator) = match checked {
             Ok(opened) => opened,
             Err((id, error @ Error::Connection(_))) if self.by_id.contains_key(&id) => {
                 // A late failure of an attempt that another one has overtaken.
@@ -783,6 +779,7 @@ impl Service {
                 return;
             }
         };
+        let Opened { peer: id, stream, hello } = *opened;
         let persistent = self.known.get(&id).is_some_and(|known| known.persistent);
         if self.sessions.len() >= self.config.max_peers && !persistent {
             let _ = self.swarm.disconnect_peer_id(id);

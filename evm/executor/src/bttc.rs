@@ -4,7 +4,6 @@ use crate::Error;
 use crate::block_state::StateError;
 use crate::run::{BlockRun, total_base_fee};
 use alloy_consensus::Header;
-use alloy_eips::eip1559::BaseFeeParams;
 use alloy_eips::{eip2935, eip4788};
 use alloy_primitives::{B256, U256};
 use bttc_genesis::{ChainParams, REWARD_POOL_SLOT, REWARDS_ADDRESS, SYSTEM_CALLER};
@@ -36,10 +35,62 @@ pub(crate) fn end_block(run: &mut BlockRun<'_>, params: &ChainParams, base_fee: 
     state.set_storage(REWARDS_ADDRESS, slot, pool).map_err(store)
 }
 
-/// Base fee of the block after `parent`: EIP-1559, but never below the chain's minimum.
+/// Base fee of the block after `parent`: EIP-1559, but never below the chain's minimum. Computed in 128 bits: with this
+/// chain's prices some hundred full blocks in a row would overflow 64.
 pub(crate) fn next_base_fee(parent: &Header, params: &ChainParams) -> u64 {
-    let parent_fee = parent.base_fee_per_gas.unwrap_or(params.min_base_fee);
-    BaseFeeParams::ethereum()
-        .next_block_base_fee(parent.gas_used, parent.gas_limit, parent_fee)
-        .max(params.min_base_fee)
+    const ELASTICITY: u64 = 2;
+    const DENOMINATOR: u128 = 8;
+    let fee = u128::from(parent.base_fee_per_gas.unwrap_or(params.min_base_fee));
+    let target = parent.gas_limit / ELASTICITY;
+    let next = match parent.gas_used.cmp(&target) {
+        std::cmp::Ordering::Equal => fee,
+        _ if target == 0 => fee,
+        std::cmp::Ordering::Greater => {
+            let over = u128::from(parent.gas_used - target);
+            fee.saturating_add((fee.saturating_mul(over) / u128::from(target) / DENOMINATOR).max(1))
+        }
+        std::cmp::Ordering::Less => {
+            let under = u128::from(target - parent.gas_used);
+            fee.saturating_sub(fee.saturating_mul(under) / u128::from(target) / DENOMINATOR)
+        }
+    };
+    u64::try_from(next).unwrap_or(u64::MAX).max(params.min_base_fee)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_eips::eip1559::BaseFeeParams;
+    use bttc_genesis::Preset;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_base_fee_is_that_of_eip_1559_above_the_minimum(
+            used in 0u64..=500_000_000,
+            fee in 1_000_000_000u64..1_000_000_000_000_000,
+        ) {
+            let params = Preset::Local.params();
+            let parent = Header {
+                gas_used: used,
+                gas_limit: 500_000_000,
+                base_fee_per_gas: Some(fee),
+                ..Header::default()
+            };
+            let expected = BaseFeeParams::ethereum().next_block_base_fee(used, 500_000_000, fee);
+            prop_assert_eq!(next_base_fee(&parent, &params), expected.max(params.min_base_fee));
+        }
+    }
+
+    #[test]
+    fn an_absurd_base_fee_does_not_wrap() {
+        let params = Preset::Local.params();
+        let parent = Header {
+            gas_used: 500_000_000,
+            gas_limit: 500_000_000,
+            base_fee_per_gas: Some(u64::MAX),
+            ..Header::default()
+        };
+        assert_eq!(next_base_fee(&parent, &params), u64::MAX);
+    }
 }

@@ -239,6 +239,11 @@ impl Executor {
     /// # Errors
     /// The store's.
     pub fn next_base_fee(&self) -> Result<u64, Error> {
-        Ok(crate::bttc::next_base_fee(&self.head_header()?, &self.spec.bttc.params))
+        Ok(self.base_fee_after(&self.head_header()?))
+    }
+
+    /// Base fee of the block after `parent`.
+    pub fn base_fee_after(&self, parent: &Header) -> u64 {
+        crate::bttc::next_base_fee(parent, &self.spec.bttc.params)
     }
 }

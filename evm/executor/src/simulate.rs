@@ -307,7 +307,9 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn new(prepared: Prepared<'a>) -> Self {
         let Prepared { state, cfg, block, transaction } = prepared;
-        let evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
+        let spec = cfg.spec;
+        let mut evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
+        crate::code_hash::install(&mut evm.instruction, spec);
         Self { evm, transaction }
     }
 
@@ -343,7 +345,9 @@ impl<'a> Attempt<'a> {
 
 fn run(prepared: Prepared<'_>) -> Result<ExecutionResult, CallError> {
     let Prepared { state, cfg, block, transaction } = prepared;
+    let spec = cfg.spec;
     let mut evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
+    crate::code_hash::install(&mut evm.instruction, spec);
     evm.transact_one(transaction).map_err(evm_error)
 }
 

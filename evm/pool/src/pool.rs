@@ -104,6 +104,16 @@ pub struct PoolStatus {
     pub bytes: usize,
 }
 
+/// What room is needed for.
+struct Room {
+    bytes: usize,
+    credit: usize,
+    credit_bytes: usize,
+    fee_cap: u128,
+    local: bool,
+    sender: Address,
+}
+
 /// Key of the index of executable transactions: highest tip first, then oldest.
 pub(crate) type ReadyKey = (Reverse<u128>, u64, Address);
 
@@ -117,6 +127,8 @@ pub(crate) struct Inner {
     dropped: LruCache<B256, DropReason>,
     bytes: usize,
     sequence: u64,
+    /// Raised with every block, so that an account read before it can be told from one read after it.
+    blocks: u64,
 }
 
 /// The transaction pool. All methods take the one lock briefly; none does I/O under it.
@@ -147,6 +159,7 @@ impl Pool {
                 dropped: LruCache::new(remembered),
                 bytes: 0,
                 sequence: 0,
+                blocks: 0,
             }),
         }
     }
@@ -203,17 +216,7 @@ impl Pool {
     ) -> Result<Added, Error> {
         self.check_stateless(transaction.transaction())?;
         let sender = transaction.sender();
-        let account = accounts.account(sender).map_err(Error::State)?;
-        if account.contract {
-            return Err(Error::SenderIsContract(sender));
-        }
         let nonce = transaction.nonce();
-        if nonce < account.nonce {
-            return Err(Error::NonceTooLow { next: account.nonce, got: nonce });
-        }
-        if nonce - account.nonce >= self.config.max_per_sender as u64 {
-            return Err(Error::NonceTooHigh { next: account.nonce, got: nonce, limit: self.config.max_per_sender });
-        }
         let fee_cap = transaction.transaction().max_fee_per_gas();
         let tip_cap = transaction.transaction().max_priority_fee_per_gas().unwrap_or(fee_cap);
         let cost = U256::from(fee_cap)
@@ -222,14 +225,31 @@ impl Pool {
         let bytes = transaction.encoded().len();
         let hash = transaction.hash();
 
-        let mut inner = self.inner.lock();
+        // The account is read without the lock; should a block come in between, it is read again.
+        let (mut inner, account) = loop {
+            let before = self.inner.lock().blocks;
+            let account = accounts.account(sender).map_err(Error::State)?;
+            let inner = self.inner.lock();
+            if inner.blocks == before {
+                break (inner, account);
+            }
+        };
+        if account.contract {
+            return Err(Error::SenderIsContract(sender));
+        }
+        if nonce < account.nonce {
+            return Err(Error::NonceTooLow { next: account.nonce, got: nonce });
+        }
+        if nonce - account.nonce >= self.config.max_per_sender as u64 {
+            return Err(Error::NonceTooHigh { next: account.nonce, got: nonce, limit: self.config.max_per_sender });
+        }
         if inner.by_hash.contains_key(&hash) {
             return Err(Error::AlreadyKnown);
         }
         let queue = inner.queues.get(&sender);
         let old = queue.and_then(|queue| queue.entries.get(&nonce)).cloned();
-        let (held_cost, held_bytes, held) =
-            queue.map_or((U256::ZERO, 0, 0), |queue| (queue.cost, queue.bytes, queue.entries.len()));
+        let (held_cost, held_bytes, held) = queue
+            .map_or((U256::ZERO, 0, 0), |queue| (queue.cost_from(account.nonce), queue.bytes, queue.entries.len()));
         if let Some(old) = &old {
             let raised = |value: u128| {
                 value.saturating_mul(100 + self.config.replacement_percent).div_ceil(100).max(value.saturating_add(1))
@@ -250,7 +270,8 @@ impl Pool {
         if total_cost > account.balance {
             return Err(Error::InsufficientFunds { balance: account.balance, cost: total_cost });
         }
-        self.make_room(&mut inner, bytes, fee_cap, local, sender)?;
+        let room = Room { bytes, credit: usize::from(old.is_some()), credit_bytes: old_bytes, fee_cap, local, sender };
+        self.make_room(&mut inner, &room)?;
 
         inner.sequence += 1;
         let sequence = inner.sequence;
@@ -275,27 +296,37 @@ impl Pool {
         Ok(Added { hash, pending, replaced: replaced.map(|entry| entry.transaction.hash()) })
     }
 
-    /// Evicts the cheapest transactions until one of `bytes` bytes fits; refuses when it is the cheapest itself.
-    /// From the sender of the cheapest one the last nonce goes, so that no gap is torn.
-    fn make_room(
-        &self,
-        inner: &mut Inner,
-        bytes: usize,
-        fee_cap: u128,
-        local: bool,
-        newcomer: Address,
-    ) -> Result<(), Error> {
-        while inner.by_hash.len() >= self.config.max_transactions || inner.bytes + bytes > self.config.max_bytes {
-            let Some((price, _, sender)) = inner.by_price.first().copied() else { break };
-            if price >= fee_cap && !local {
-                return Err(Error::Full { minimum: price });
+    /// Makes room for a transaction of `bytes` bytes that replaces `credit` transactions of `credit_bytes` bytes: evicts
+    /// the cheapest, from the end of their senders' queues so that no gap is torn. Nothing is evicted when it would not
+    /// be enough; a remote transaction evicts only what pays less and is not local.
+    fn make_room(&self, inner: &mut Inner, room: &Room) -> Result<(), Error> {
+        let mut count = (inner.by_hash.len() + 1).saturating_sub(room.credit);
+        let mut bytes = (inner.bytes + room.bytes).saturating_sub(room.credit_bytes);
+        let mut victims: Vec<(Address, u64)> = Vec::new();
+        let mut taken: AddressMap<usize> = AddressMap::default();
+        let mut cheapest = None;
+        let mut prices = inner.by_price.iter();
+        while count > self.config.max_transactions || bytes > self.config.max_bytes {
+            let Some((price, _, sender)) = prices.next().copied() else {
+                return Err(Error::Full { minimum: cheapest.unwrap_or(room.fee_cap) });
+            };
+            cheapest.get_or_insert(price);
+            if price >= room.fee_cap && !room.local {
+                return Err(Error::Full { minimum: cheapest.unwrap_or(price) });
             }
-            let last =
-                inner.queues.get(&sender).and_then(|queue| queue.entries.last_key_value().map(|(nonce, _)| *nonce));
-            let Some(nonce) = last else { break };
-            if sender == newcomer {
-                return Err(Error::Full { minimum: price });
+            let already = taken.entry(sender).or_default();
+            let last = inner.queues.get(&sender).and_then(|queue| queue.entries.iter().rev().nth(*already));
+            let Some((nonce, entry)) = last else { continue };
+            let spared = sender == room.sender || (!room.local && (entry.local || entry.fee_cap >= room.fee_cap));
+            if spared {
+                continue;
             }
+            *already += 1;
+            count -= 1;
+            bytes -= entry.transaction.encoded().len();
+            victims.push((sender, *nonce));
+        }
+        for (sender, nonce) in victims {
             inner.remove(sender, nonce, Some(DropReason::Evicted));
         }
         Ok(())
@@ -308,7 +339,8 @@ impl Pool {
         senders.sort_unstable();
         senders.dedup();
         let known: Vec<Address> = {
-            let inner = self.inner.lock();
+            let mut inner = self.inner.lock();
+            inner.blocks += 1;
             senders.into_iter().filter(|sender| inner.queues.contains_key(sender)).collect()
         };
         let mut states = Vec::with_capacity(known.len());
@@ -319,23 +351,7 @@ impl Pool {
         let hashes: std::collections::HashSet<B256> = included.iter().map(|transaction| transaction.hash()).collect();
         for (sender, account) in states {
             inner.unready(sender);
-            let Some(queue) = inner.queues.get_mut(&sender) else { continue };
-            queue.account = account;
-            let used: Vec<u64> = queue.entries.range(..account.nonce).map(|(nonce, _)| *nonce).collect();
-            for nonce in used {
-                let hash = inner
-                    .queues
-                    .get(&sender)
-                    .and_then(|queue| queue.entries.get(&nonce))
-                    .map(|entry| entry.transaction.hash());
-                let included = hash.is_some_and(|hash| hashes.contains(&hash));
-                inner.remove(sender, nonce, (!included).then_some(DropReason::NonceUsed));
-            }
-            let poor = inner.queues.get(&sender).and_then(Queue::head).is_some_and(|head| head.cost > account.balance);
-            if poor {
-                let reason = DropReason::Invalid("insufficient funds for gas * price + value".into());
-                inner.remove(sender, account.nonce, Some(reason));
-            }
+            inner.set_account(sender, account, &hashes);
             inner.make_ready(sender);
         }
         Ok(())
@@ -362,15 +378,27 @@ impl Pool {
         }
     }
 
-    /// Drops one transaction that turned out invalid.
-    pub fn drop_invalid(&self, transaction: &RecoveredTransaction, reason: String) {
-        let mut inner = self.inner.lock();
+    /// Drops one transaction that turned out invalid, and looks at its sender's account again: its nonce may have moved
+    /// without the sender sending (an EIP-7702 authorization, or delegated code that creates).
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn drop_invalid(
+        &self,
+        transaction: &RecoveredTransaction,
+        reason: String,
+        accounts: &dyn AccountLookup,
+    ) -> Result<(), Error> {
         let sender = transaction.sender();
+        let account = accounts.account(sender).map_err(Error::State)?;
+        let mut inner = self.inner.lock();
+        inner.unready(sender);
         if inner.by_hash.contains_key(&transaction.hash()) {
-            inner.unready(sender);
             inner.remove(sender, transaction.nonce(), Some(DropReason::Invalid(reason)));
-            inner.make_ready(sender);
         }
+        inner.set_account(sender, account, &std::collections::HashSet::new());
+        inner.make_ready(sender);
+        Ok(())
     }
 
     /// The transaction with this hash.
@@ -454,6 +482,22 @@ impl Inner {
     fn unready(&mut self, sender: Address) {
         if let Some(head) = self.queues.get(&sender).and_then(Queue::head) {
             self.ready.remove(&(Reverse(head.tip_cap), head.sequence, sender));
+        }
+    }
+
+    /// Takes over a sender's account: forgets used nonces and what it cannot pay for next. The caller keeps `ready`.
+    fn set_account(&mut self, sender: Address, account: AccountState, included: &std::collections::HashSet<B256>) {
+        let Some(queue) = self.queues.get_mut(&sender) else { return };
+        queue.account = account;
+        let used: Vec<(u64, B256)> =
+            queue.entries.range(..account.nonce).map(|(nonce, entry)| (*nonce, entry.transaction.hash())).collect();
+        for (nonce, hash) in used {
+            self.remove(sender, nonce, (!included.contains(&hash)).then_some(DropReason::NonceUsed));
+        }
+        let poor = self.queues.get(&sender).and_then(Queue::head).is_some_and(|head| head.cost > account.balance);
+        if poor {
+            let reason = DropReason::Invalid("insufficient funds for gas * price + value".into());
+            self.remove(sender, account.nonce, Some(reason));
         }
     }
 

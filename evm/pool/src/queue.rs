@@ -50,6 +50,12 @@ impl Queue {
         self.cost = self.cost.saturating_sub(entry.cost);
     }
 
+    /// Cost of the transactions from a nonce on: those before it are in a block already.
+    pub(crate) fn cost_from(&self, nonce: u64) -> U256 {
+        let used: U256 = self.entries.range(..nonce).fold(U256::ZERO, |sum, (_, entry)| sum.saturating_add(entry.cost));
+        self.cost.saturating_sub(used)
+    }
+
     /// The transaction that can be executed next, if there is no gap before it.
     pub(crate) fn head(&self) -> Option<&Entry> {
         self.entries.get(&self.account.nonce)

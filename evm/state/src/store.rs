@@ -22,6 +22,9 @@ pub(crate) const META_HEAD: &[u8] = b"head";
 pub(crate) const META_LOWEST_STATE: &[u8] = b"lowest_state";
 pub(crate) const META_LOWEST_BLOCK: &[u8] = b"lowest_block";
 
+/// Blocks between two looks at how much memory the tries take.
+const TRIM_INTERVAL: u64 = 64;
+
 /// How much is kept and cached.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
@@ -136,6 +139,21 @@ pub(crate) mod lru_map {
 
         pub(crate) fn remove(&mut self, key: &B256) {
             self.entries.remove(key);
+        }
+
+        /// Drops the oldest tries until the rest has at most `nodes` nodes.
+        pub(crate) fn trim(&mut self, nodes: usize) {
+            let mut sizes: Vec<(u64, B256, usize)> =
+                self.entries.iter().map(|(key, (trie, age))| (*age, *key, trie.resident())).collect();
+            let mut total: usize = sizes.iter().map(|(_, _, size)| size).sum();
+            sizes.sort_unstable();
+            for (_, key, size) in sizes {
+                if total <= nodes {
+                    break;
+                }
+                total -= size;
+                self.entries.remove(&key);
+            }
         }
 
         /// Drops the older half when there are more than `limit`; amortised constant work an insertion.
@@ -276,18 +294,19 @@ impl StateStore {
         }
         let mut tries = self.tries.lock();
         tries.accounts = prepared.trie;
-        if tries.accounts.resident() > self.options.trie_nodes {
+        // Counting walks the tree: not with every block.
+        let count_now = height.is_multiple_of(TRIM_INTERVAL);
+        if count_now && tries.accounts.resident() > self.options.trie_nodes {
             tries.accounts = self.trimmed(&tries.accounts);
         }
         for (key, trie) in prepared.storage_tries {
             match trie {
-                Some(trie) if trie.resident() <= self.options.trie_nodes => tries.storage.insert(key, trie),
-                Some(trie) => {
-                    let trie = self.trimmed(&trie);
-                    tries.storage.insert(key, trie);
-                }
+                Some(trie) => tries.storage.insert(key, trie),
                 None => tries.storage.remove(&key),
             }
+        }
+        if count_now {
+            tries.storage.trim(self.options.trie_nodes);
         }
         tries.storage.shrink(self.options.storage_tries);
         drop(tries);

@@ -91,7 +91,14 @@ pub(crate) fn by_hash(context: &RpcContext, hash: B256) -> Result<Option<RpcTran
         let index = Index::from(location.index as usize);
         return by_index(context, BlockId::number(location.height), index);
     }
-    Ok(context.pool.get(&hash).map(|transaction| pending_transaction(&transaction)))
+    if let Some(transaction) = context.pool.get(&hash) {
+        return Ok(Some(pending_transaction(&transaction)));
+    }
+    // It may have moved from the pool into a block between the two looks.
+    match context.executor.store().transaction_location(hash).map_err(errors::store)? {
+        Some(location) => by_index(context, BlockId::number(location.height), Index::from(location.index as usize)),
+        None => Ok(None),
+    }
 }
 
 fn by_index(context: &RpcContext, id: BlockId, index: Index) -> Result<Option<RpcTransaction>> {

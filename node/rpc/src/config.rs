@@ -47,7 +47,7 @@ impl Default for RpcConfig {
             max_log_blocks: 10_000,
             max_logs: 20_000,
             max_fee_history: 1_024,
-            heavy_requests: 8,
+            heavy_requests: 2,
             max_sync_wait_ms: 60_000,
         }
     }

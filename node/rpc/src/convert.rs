@@ -97,7 +97,8 @@ pub(crate) fn pending_transaction(transaction: &RecoveredTransaction) -> RpcTran
         block_hash: None,
         block_number: None,
         transaction_index: None,
-        effective_gas_price: None,
+        // geth shows the fee cap as the price of a transaction that waits.
+        effective_gas_price: Some(transaction.transaction().max_fee_per_gas()),
         block_timestamp: None,
     }
 }

@@ -3,7 +3,7 @@
 use crate::context::RpcContext;
 use crate::errors;
 use alloy_consensus::Transaction as _;
-use alloy_eips::{BlockNumberOrTag, eip1559::BaseFeeParams};
+use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{U64, U256};
 use alloy_rpc_types_eth::FeeHistory;
 use jsonrpsee::RpcModule;
@@ -36,9 +36,7 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
 fn next_base_fee(context: &RpcContext, height: u64) -> Result<u64> {
     let header = context.executor.store().header(height).map_err(errors::store)?;
     let header = header.ok_or_else(|| errors::server("header not found"))?;
-    let params = &context.executor.spec().bttc.params;
-    let fee = header.base_fee_per_gas.unwrap_or(params.min_base_fee);
-    Ok(BaseFeeParams::ethereum().next_block_base_fee(header.gas_used, header.gas_limit, fee).max(params.min_base_fee))
+    Ok(context.executor.base_fee_after(&header))
 }
 
 /// The median of the lowest tips of recent full blocks. A block that is not full takes a tip of 0, so as long as blocks

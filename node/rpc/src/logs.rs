@@ -23,11 +23,17 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     Ok(())
 }
 
-fn logs(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>> {
+/// Refuses filters that cost too much to match.
+pub(crate) fn check_size(filter: &Filter) -> Result<()> {
     if filter.address.len() > MAX_ALTERNATIVES || filter.topics.iter().any(|topic| topic.len() > MAX_ALTERNATIVES) {
         let data = serde_json::json!({ "limit": MAX_ALTERNATIVES });
         return Err(errors::limit("the filter has too many addresses or topics", data));
     }
+    Ok(())
+}
+
+fn logs(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>> {
+    check_size(filter)?;
     let head = context.head_height();
     let (from, to) = match &filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {

@@ -45,6 +45,9 @@ async fn subscribe(params: Params<'static>, pending: PendingSubscriptionSink, co
                 SubscriptionParams::Logs(filter) => *filter,
                 _ => return pending.reject(crate::errors::invalid_params("logs takes a filter")).await,
             };
+            if let Err(error) = crate::logs::check_size(&filter) {
+                return pending.reject(error).await;
+            }
             logs(pending, context, filter).await;
         }
         "newPendingTransactions" => {
@@ -100,8 +103,10 @@ async fn logs(pending: PendingSubscriptionSink, context: Arc<RpcContext>, filter
                         continue;
                     }
                     let hashes: Vec<B256> = executed.transactions.iter().map(|transaction| transaction.hash()).collect();
+                    let deadline = tokio::time::Instant::now() + SLOW_CONSUMER;
                     for log in matching(&filter, header, executed.hash, &hashes, &executed.receipts) {
-                        if !notify(&sink, &log).await {
+                        // One deadline for all logs of a block: a consumer cannot hold blocks in memory one log at a time.
+                        if tokio::time::Instant::now() > deadline || !notify(&sink, &log).await {
                             return;
                         }
                     }

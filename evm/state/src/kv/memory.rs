@@ -1,7 +1,7 @@
 //! The store in memory: for tests, simulation and scratch chains. It can be told to fail and to lose what was not
 //! synced, as a disk would.
 
-use super::{Batch, Entry, Kv, KvRead, Table};
+use super::{Batch, Entry, Kv, KvRead, Table, Visitor};
 use crate::Error;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -84,12 +84,7 @@ impl KvRead for Snapshot {
         Ok(map.and_then(|map| map.range(key.to_vec()..).next()).map(|(key, value)| (key.clone(), value.clone())))
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), Error> {
         if let Some(map) = self.0.get(table.index()) {
             for (key, value) in map.range(from.to_vec()..) {
                 if !visit(key, value)? {
@@ -110,12 +105,7 @@ impl KvRead for MemoryStore {
         Snapshot(self.tables()).seek(table, key)
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), Error> {
         Snapshot(self.tables()).scan(table, from, visit)
     }
 }

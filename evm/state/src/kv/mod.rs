@@ -154,6 +154,9 @@ impl Batch {
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
+/// Looks at an entry; false ends the scan.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Error> + 'a;
+
 /// Reads, on the live store or on a snapshot.
 pub trait KvRead {
     /// The value at a key.
@@ -172,12 +175,7 @@ pub trait KvRead {
     ///
     /// # Errors
     /// [`Error::Database`] or the visitor's error.
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error>;
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), Error>;
 }
 
 /// A store: reads, atomic writes, snapshots.

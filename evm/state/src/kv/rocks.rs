@@ -1,6 +1,6 @@
 //! The store on disk: one RocksDB with a column family per table.
 
-use super::{Batch, Entry, Kv, KvRead, Table};
+use super::{Batch, Entry, Kv, KvRead, Table, Visitor};
 use crate::Error;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, DBWithThreadMode, Direction,
@@ -88,7 +88,7 @@ impl RocksStore {
         db_options.set_max_total_wal_size(512 << 20);
         db_options.set_keep_log_file_num(4);
         // A torn tail is cut off; damage before the tail is an error at opening.
-        db_options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        db_options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         let families = Table::ALL
             .into_iter()
             .map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(table, options, &cache)));
@@ -151,12 +151,7 @@ impl KvRead for Snapshot<'_> {
         }
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), Error> {
         let family = self.store.family(table)?;
         let mut read = ReadOptions::default();
         read.fill_cache(false);
@@ -179,12 +174,7 @@ impl KvRead for RocksStore {
         Snapshot { store: self, snapshot: self.db.snapshot() }.seek(table, key)
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
+    fn scan(&self, table: Table, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), Error> {
         Snapshot { store: self, snapshot: self.db.snapshot() }.scan(table, from, visit)
     }
 }
