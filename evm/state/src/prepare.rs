@@ -10,7 +10,7 @@ use crate::{EMPTY_ROOT_HASH, Error};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::Nibbles;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A block's changes, worked out on the head's state and ready to be committed. Dropping it has no effect.
 #[derive(Debug)]
@@ -173,6 +173,7 @@ impl StateStore {
                 Some(trie) if trie.root_hash() == Some(root) => trie,
                 Some(_) | None => Trie::from_root(root),
             };
+            let wiped_slots: HashSet<[u8; 64]> = part.changed.slots.iter().copied().collect();
             let mut writes = NodeWrites::default();
             let mut changes = 0;
             for (slot, value) in &change.storage {
@@ -192,7 +193,8 @@ impl StateStore {
                     part.batch.put(Table::Storage, flat.to_vec(), value.to_be_bytes_trimmed_vec());
                     trie.insert(&source, &path, alloy_rlp::encode(value).into())?;
                 }
-                if !part.wiped {
+                // The wipe has recorded what was there; a slot that was not there was zero.
+                if !part.wiped || !wiped_slots.contains(&flat) {
                     history::record_slot(height, &flat, old, &mut part.history, &mut part.changed);
                 }
                 part.slots.push(((address, *slot), *value));
