@@ -115,3 +115,34 @@ impl ChainParams {
         check((1..=64).contains(&self.max_validators), "bttc.params.maxValidators", "must be 1 to 64")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_document_states_the_presets() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (main, local) = (Preset::Mainnet.params(), Preset::Local.params());
+        assert_eq!(Preset::Donau.params(), main);
+        let row = |name: &str, a: u64, b: u64| {
+            let line = format!("| {name} | {a} | {b} |");
+            assert!(text.contains(&line), "docs/protocol.md lacks the row {line}");
+        };
+        row("gas limit", main.gas_limit, local.gas_limit);
+        row("minimum base fee, wei", main.min_base_fee, local.min_base_fee);
+        row("burned share of the base fee, 1/10000", main.burn_ratio_bps.into(), local.burn_ratio_bps.into());
+        row("target block time, ms", main.target_block_time_ms, local.target_block_time_ms);
+        row("empty block interval, ms", main.empty_block_interval_ms, local.empty_block_interval_ms);
+        row("epoch, blocks", main.epoch_blocks, local.epoch_blocks);
+        row("precision, ms", main.precision_ms, local.precision_ms);
+        row("message delay, ms", main.message_delay_ms, local.message_delay_ms);
+        row("validators at most", main.max_validators.into(), local.max_validators.into());
+        for preset in [Preset::Mainnet, Preset::Donau, Preset::Local] {
+            let name = serde_json::to_string(&preset).unwrap();
+            let line = format!("| {} | {} |", name.trim_matches('"'), preset.chain_id());
+            assert!(text.contains(&line), "docs/protocol.md lacks the row {line}");
+        }
+    }
+}
