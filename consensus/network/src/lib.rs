@@ -11,6 +11,7 @@
 mod codec;
 mod config;
 mod error;
+mod handle;
 mod hello;
 mod lane;
 mod outbox;
@@ -20,10 +21,11 @@ mod session;
 
 pub use config::{NetworkConfig, Role};
 pub use error::Error;
+pub use handle::{Incoming, NetworkHandle, PeerInfo, RequestId};
 pub use hello::{Hello, PROTOCOL_VERSION};
 pub use lane::{LANES, Lane, assert_limits};
 pub use router::{PeerId64, Quota, Router, RouterConfig, Score, Verdict};
-pub use service::{Incoming, NetworkHandle, PeerInfo, RequestId, start};
+pub use service::start;
 
 /// Re-exported, so that the node names addresses and keys without depending on libp2p itself.
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair};

@@ -1,14 +1,15 @@
-//! The shell: libp2p's swarm, sessions, dialling, and the handle that the node holds.
+//! The shell: libp2p's swarm, sessions and dialling.
 
 use crate::codec::BytesCodec;
 use crate::config::{NetworkConfig, Role};
+use crate::handle::{Command, Incoming, NetworkHandle, PeerInfo, RequestId};
 use crate::hello::{Hello, ValidatorProof};
 use crate::lane::{Lane, assert_limits};
 use crate::outbox::Outbox;
 use crate::router::{Arrival, Consequence, PeerId64, Router, RouterConfig, Verdict};
 use crate::session::{self, SessionEvent, exchange_hello};
 use crate::{Error, PROTOCOL_VERSION};
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{B256, Bytes};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use bttc_types::{SecretKey, SigningDomain};
 use futures::StreamExt;
@@ -42,158 +43,6 @@ const DIAL_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_DIAL_PAUSE: Duration = Duration::from_secs(10);
 /// Addresses kept of peers that others told of.
 const MAX_ADDRESSES: usize = 1_000;
-
-/// Number of a request or of an answer that is awaited.
-pub type RequestId = u64;
-
-/// What the network tells the node.
-#[derive(Debug)]
-pub enum Incoming {
-    /// A peer of our network is connected.
-    Connected(PeerInfo),
-    /// It is gone.
-    Disconnected(PeerId64),
-    /// A message; answer with [`NetworkHandle::verdict`].
-    Message {
-        /// Who sent it.
-        peer: PeerId64,
-        /// Its lane.
-        lane: Lane,
-        /// Its number.
-        number: u64,
-        /// The bytes.
-        bytes: Vec<u8>,
-    },
-    /// A peer's head.
-    Status {
-        /// Whose.
-        peer: PeerId64,
-        /// Its height.
-        height: u64,
-    },
-    /// A request; answer with [`NetworkHandle::respond`].
-    Request {
-        /// Who asks.
-        peer: PeerId64,
-        /// The request's number.
-        id: RequestId,
-        /// The bytes.
-        bytes: Vec<u8>,
-    },
-    /// The answer to our request.
-    Response {
-        /// Who answers.
-        peer: PeerId64,
-        /// The number that the request was given.
-        tag: u64,
-        /// The bytes, or why there are none.
-        result: Result<Vec<u8>, String>,
-    },
-}
-
-/// A connected peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerInfo {
-    /// Its number in this process.
-    pub peer: PeerId64,
-    /// Its identity.
-    pub id: PeerId,
-    /// Address of the connection.
-    pub address: String,
-    /// Program and version.
-    pub agent: String,
-    /// Height it last told.
-    pub height: u64,
-    /// Its role, by name.
-    pub role: &'static str,
-    /// The validator it proves to be.
-    pub validator: Option<Address>,
-    /// Whether we dialled it.
-    pub outbound: bool,
-    /// Its score, 0 is good.
-    pub score: i64,
-    /// Messages to it that were dropped because it reads too slowly.
-    pub dropped: u64,
-}
-
-enum Command {
-    Broadcast(Lane, Arc<[u8]>),
-    Send(PeerId64, Lane, Arc<[u8]>),
-    Verdict { peer: PeerId64, lane: Lane, number: u64, bytes: Arc<[u8]>, verdict: Verdict },
-    Fault(PeerId64, String),
-    Request { peer: PeerId64, tag: u64, bytes: Vec<u8> },
-    Respond { id: RequestId, bytes: Vec<u8> },
-    Status { height: u64, hash: B256 },
-    Peers(tokio::sync::oneshot::Sender<Vec<PeerInfo>>),
-}
-
-/// How the node speaks to the network. Cheap to clone. Sending never blocks.
-#[derive(Clone, Debug)]
-pub struct NetworkHandle {
-    commands: mpsc::UnboundedSender<Command>,
-    local: PeerId,
-    listening: Arc<RwLock<Vec<Multiaddr>>>,
-}
-
-impl std::fmt::Debug for Command {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Command")
-    }
-}
-
-impl NetworkHandle {
-    /// Sends our own message to everybody.
-    pub fn broadcast(&self, lane: Lane, bytes: impl Into<Arc<[u8]>>) {
-        let _ = self.commands.send(Command::Broadcast(lane, bytes.into()));
-    }
-
-    /// Sends a message to one peer.
-    pub fn send(&self, peer: PeerId64, lane: Lane, bytes: impl Into<Arc<[u8]>>) {
-        let _ = self.commands.send(Command::Send(peer, lane, bytes.into()));
-    }
-
-    /// Judges a message: it is passed on, or not, or its sender is blamed.
-    pub fn verdict(&self, peer: PeerId64, lane: Lane, number: u64, bytes: impl Into<Arc<[u8]>>, verdict: Verdict) {
-        let _ = self.commands.send(Command::Verdict { peer, lane, number, bytes: bytes.into(), verdict });
-    }
-
-    /// Blames a peer for something other than a message.
-    pub fn fault(&self, peer: PeerId64, reason: String) {
-        let _ = self.commands.send(Command::Fault(peer, reason));
-    }
-
-    /// Asks a peer; the answer comes as [`Incoming::Response`] with the same tag.
-    pub fn request(&self, peer: PeerId64, tag: u64, bytes: Vec<u8>) {
-        let _ = self.commands.send(Command::Request { peer, tag, bytes });
-    }
-
-    /// Answers a request.
-    pub fn respond(&self, id: RequestId, bytes: Vec<u8>) {
-        let _ = self.commands.send(Command::Respond { id, bytes });
-    }
-
-    /// Tells all peers our head.
-    pub fn status(&self, height: u64, hash: B256) {
-        let _ = self.commands.send(Command::Status { height, hash });
-    }
-
-    /// The connected peers.
-    pub async fn peers(&self) -> Vec<PeerInfo> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let _ = self.commands.send(Command::Peers(sender));
-        receiver.await.unwrap_or_default()
-    }
-
-    /// Our identity.
-    pub fn local_peer_id(&self) -> PeerId {
-        self.local
-    }
-
-    /// Addresses that are listened on.
-    pub fn listening(&self) -> Vec<Multiaddr> {
-        self.listening.read().clone()
-    }
-}
 
 /// Messages between nodes about themselves.
 #[derive(RlpEncodable, RlpDecodable)]

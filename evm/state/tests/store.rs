@@ -66,7 +66,6 @@ fn oracle(model: &Model) -> B256 {
             balance: account.balance,
             storage_root,
             code_hash: account.code_hash,
-            ..Default::default()
         };
         (*address, account)
     }))
