@@ -12,7 +12,7 @@ use std::process::Command;
 fn unmodified_wallet_libraries_work_against_four_validators() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
     if !folder.join("node_modules").exists() {
-        println!("skipped: no client libraries; `npm ci` in tests/clients installs them (scripts/test does)");
+        println!("skipped: no client libraries; `npm install` in tests/clients installs them (scripts/test does)");
         return;
     }
     let devnet = Devnet::start(4, "");
