@@ -1,16 +1,32 @@
 //! Execution under Ethereum's rules: for other people's test suites and chains.
 //!
-//! Here the base fee is burned, forks come by height and time, and blobs exist.
+//! Here the base fee is burned, forks come by height and time, and blobs, withdrawals and requests exist.
 
-use crate::block_state::{BlockState, CodeCache};
-use crate::receipts::logs_hash;
+use crate::block_state::{BlockState, CodeCache, StateError};
+use crate::receipts::{StoredReceipt, logs_hash};
 use crate::run::{BlockRun, Outcome};
-use crate::{Error, EvmInput};
-use alloy_primitives::B256;
-use bttc_genesis::Rules;
+use crate::{Error, EvmInput, Invalid};
+use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_WITHDRAWALS};
+use alloy_consensus::proofs::{calculate_transaction_root, calculate_withdrawals_root};
+use alloy_consensus::{Header, Transaction as _};
+use alloy_eips::eip1559::BaseFeeParams;
+use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
+use alloy_eips::eip7685::Requests;
+use alloy_eips::eip7840::BlobParams;
+use alloy_eips::{eip2935, eip4788, eip6110, eip7002, eip7251};
+use alloy_primitives::{Address, B256, Bytes, U256, b256};
+use bttc_genesis::{Rules, SYSTEM_CALLER};
 use bttc_state::{StateDiff, StateRead};
-use bttc_types::RecoveredTransaction;
+use bttc_types::{RecoveredTransaction, Transaction};
+use revm::context::result::ExecutionResult;
+use revm::database_interface::Database;
 use std::sync::Arc;
+
+/// An Ethereum block.
+pub type EthereumBlock = alloy_consensus::Block<Transaction>;
+
+/// `DepositEvent(bytes,bytes,bytes,bytes,bytes)`.
+const DEPOSIT_EVENT: B256 = b256!("649bbc62d0e31342afea4e5cd82d4049e7e1ee912fc0889aa790803be39038c5");
 
 /// What one transaction did to a state.
 #[derive(Clone, Debug)]
@@ -47,4 +63,188 @@ pub fn execute_single(
             Ok(SingleOutcome { diff: run.into_state().into_diff(), logs_hash: logs, refused: None })
         }
     }
+}
+
+/// What executing a block gave.
+#[derive(Clone, Debug)]
+pub struct BlockOutcome {
+    /// Changes of the state.
+    pub diff: StateDiff,
+    /// Receipts in order.
+    pub receipts: Vec<StoredReceipt>,
+}
+
+/// EIP-7934: largest RLP of a block, 10 MiB less 2 MiB for the consensus layer.
+const MAX_RLP_BLOCK_BYTES: usize = 8 * 1024 * 1024;
+
+/// EIP-1559: by how much a block's gas limit may differ from its parent's.
+const GAS_LIMIT_DIVISOR: u64 = 1_024;
+
+/// Lowest gas limit of a block.
+const MIN_GAS_LIMIT: u64 = 5_000;
+
+/// Checks and executes a block after the merge: header rules, system calls, transactions, withdrawals and requests. The
+/// caller compares the state root, which it computes from the changes.
+///
+/// # Errors
+/// [`Error::Invalid`] when the block is bad; the store's and the EVM's otherwise.
+pub fn execute_block(
+    state: &dyn StateRead,
+    rules: &Rules,
+    chain_id: u64,
+    code_cache: &Arc<CodeCache>,
+    parent: &Header,
+    block: &EthereumBlock,
+) -> Result<BlockOutcome, Error> {
+    let header = &block.header;
+    let schedule = rules.blobs_at(header.timestamp);
+    check_header(rules, parent, block)?;
+    let mut transactions = Vec::with_capacity(block.body.transactions.len());
+    let mut blobs = 0u64;
+    for (index, transaction) in block.body.transactions.iter().enumerate() {
+        blobs += transaction.blob_versioned_hashes().map_or(0, |hashes| hashes.len() as u64);
+        let hash = *transaction.tx_hash();
+        let recovered = RecoveredTransaction::recover(transaction.clone());
+        transactions.push(recovered.map_err(|error| Invalid::Transaction {
+            index,
+            hash,
+            reason: error.to_string(),
+        })?);
+    }
+    expect("blobGasUsed", header.blob_gas_used.unwrap_or(0), blobs * DATA_GAS_PER_BLOB)?;
+    if blobs > schedule.map_or(0, |schedule| schedule.max) {
+        return Err(mismatch("blobGasUsed", blobs, "at most the schedule's maximum of blobs"));
+    }
+
+    let input = EvmInput::from_header(header);
+    let mut run = BlockRun::new(BlockState::new(state, Arc::clone(code_cache)), input, rules, chain_id);
+    let beacon_root = header.parent_beacon_block_root.unwrap_or_default();
+    run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, beacon_root.0.into())?;
+    run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;
+    for (index, transaction) in transactions.iter().enumerate() {
+        if let Outcome::Refused(reason) = run.execute(transaction)? {
+            let (hash, reason) = (transaction.hash(), reason.to_string());
+            return Err(Invalid::Transaction { index, hash, reason }.into());
+        }
+    }
+    for withdrawal in block.body.withdrawals.iter().flatten() {
+        // Gwei to wei.
+        let amount = U256::from(withdrawal.amount) * U256::from(1_000_000_000u64);
+        run.state().add_balance(withdrawal.address, amount).map_err(|StateError(error)| Error::Store(error))?;
+    }
+    let mut requests = Requests::default();
+    let deposits = deposits(&run.receipts)?;
+    if !deposits.is_empty() {
+        requests.push_request_with_type(eip6110::DEPOSIT_REQUEST_TYPE, deposits);
+    }
+    for (kind, address) in [
+        (eip7002::WITHDRAWAL_REQUEST_TYPE, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
+        (eip7251::CONSOLIDATION_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS),
+    ] {
+        let output = request_call(&mut run, address)?;
+        if !output.is_empty() {
+            requests.push_request_with_type(kind, output);
+        }
+    }
+    expect("requestsHash", header.requests_hash, Some(requests.requests_hash()))?;
+    expect("gasUsed", header.gas_used, run.gas_used)?;
+    let (receipts_root, bloom) = crate::receipts::root_and_bloom(&run.receipts);
+    expect("receiptsRoot", header.receipts_root, receipts_root)?;
+    if header.logs_bloom != bloom {
+        return Err(mismatch("logsBloom", "another bloom", "the bloom of the receipts"));
+    }
+    let receipts = std::mem::take(&mut run.receipts);
+    Ok(BlockOutcome { diff: run.into_state().into_diff(), receipts })
+}
+
+/// Header rules that follow from the parent and the body.
+fn check_header(rules: &Rules, parent: &Header, block: &EthereumBlock) -> Result<(), Error> {
+    let header = &block.header;
+    let bytes = alloy_rlp::Encodable::length(block);
+    if bytes > MAX_RLP_BLOCK_BYTES {
+        return Err(Invalid::TooLarge { got: bytes, limit: MAX_RLP_BLOCK_BYTES }.into());
+    }
+    expect("number", header.number, parent.number + 1)?;
+    expect("parentHash", header.parent_hash, parent.hash_slow())?;
+    if header.timestamp <= parent.timestamp {
+        return Err(mismatch("timestamp", header.timestamp, "more than the parent's"));
+    }
+    if header.extra_data.len() > 32 {
+        return Err(mismatch("extraData", header.extra_data.len(), "at most 32 bytes"));
+    }
+    expect("difficulty", header.difficulty, U256::ZERO)?;
+    expect("nonce", header.nonce.0, [0; 8])?;
+    expect("sha3Uncles", header.ommers_hash, EMPTY_OMMER_ROOT_HASH)?;
+    expect("uncles", block.body.ommers.len(), 0)?;
+    let bound = parent.gas_limit / GAS_LIMIT_DIVISOR;
+    if header.gas_limit.abs_diff(parent.gas_limit) >= bound || header.gas_limit < MIN_GAS_LIMIT {
+        return Err(mismatch("gasLimit", header.gas_limit, "close to the parent's"));
+    }
+    let parent_fee = parent.base_fee_per_gas.unwrap_or(0);
+    let base_fee = BaseFeeParams::ethereum().next_block_base_fee(parent.gas_used, parent.gas_limit, parent_fee);
+    expect("baseFeePerGas", header.base_fee_per_gas, Some(base_fee))?;
+    expect("transactionsRoot", header.transactions_root, calculate_transaction_root(&block.body.transactions))?;
+    let withdrawals = block.body.withdrawals.as_ref().map(|list| calculate_withdrawals_root(list));
+    expect("withdrawalsRoot", header.withdrawals_root, Some(withdrawals.unwrap_or(EMPTY_WITHDRAWALS)))?;
+    let Some(schedule) = rules.blobs_at(header.timestamp) else { return Ok(()) };
+    let params = BlobParams {
+        target_blob_count: schedule.target,
+        max_blob_count: schedule.max,
+        update_fraction: u128::from(schedule.update_fraction),
+        ..BlobParams::osaka()
+    };
+    let excess = params.next_block_excess_blob_gas_osaka(
+        parent.excess_blob_gas.unwrap_or(0),
+        parent.blob_gas_used.unwrap_or(0),
+        parent_fee,
+    );
+    expect("excessBlobGas", header.excess_blob_gas, Some(excess))
+}
+
+/// Calls a request contract at the end of a block. It must exist and must not fail (EIP-7002, EIP-7251).
+fn request_call(run: &mut BlockRun<'_>, address: Address) -> Result<Bytes, Error> {
+    let account = run.state().basic(address).map_err(|StateError(error)| Error::Store(error))?;
+    if account.is_none_or(|account| account.is_empty_code_hash()) {
+        return Err(Invalid::SystemCall(format!("{address} has no code")).into());
+    }
+    match run.system_call(SYSTEM_CALLER, address, Bytes::new())? {
+        ExecutionResult::Success { output, .. } => Ok(output.into_data()),
+        ExecutionResult::Revert { .. } | ExecutionResult::Halt { .. } => {
+            Err(Invalid::SystemCall(format!("{address} failed")).into())
+        }
+    }
+}
+
+/// Deposit requests from the logs of the deposit contract (EIP-6110), whose layout must be exactly the contract's.
+fn deposits(receipts: &[StoredReceipt]) -> Result<Bytes, Error> {
+    /// Offset and length of each field in the event's data: public key, credentials, amount, signature, index.
+    const LAYOUT: [(usize, usize); 5] = [(160, 48), (256, 32), (320, 8), (384, 96), (512, 8)];
+    const DATA: usize = 576;
+    let mut requests = Vec::new();
+    let logs = receipts.iter().flat_map(|receipt| &receipt.logs);
+    for log in logs.filter(|log| {
+        log.address == eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS && log.topics().first() == Some(&DEPOSIT_EVENT)
+    }) {
+        let data = &log.data.data;
+        let word = |at: usize| data.get(at..at + 32).map(U256::from_be_slice);
+        let bad = || Invalid::SystemCall("a deposit event has another layout".into());
+        if data.len() != DATA {
+            return Err(bad().into());
+        }
+        for (index, (offset, length)) in LAYOUT.into_iter().enumerate() {
+            if word(index * 32) != Some(U256::from(offset)) || word(offset) != Some(U256::from(length)) {
+                return Err(bad().into());
+            }
+            requests.extend_from_slice(data.get(offset + 32..offset + 32 + length).ok_or_else(bad)?);
+        }
+    }
+    Ok(requests.into())
+}
+
+fn mismatch(field: &'static str, got: impl std::fmt::Debug, expected: impl std::fmt::Debug) -> Error {
+    Invalid::Header { field, got: format!("{got:?}"), expected: format!("{expected:?}") }.into()
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(field: &'static str, got: T, expected: T) -> Result<(), Error> {
+    if got == expected { Ok(()) } else { Err(mismatch(field, got, expected)) }
 }
