@@ -46,6 +46,10 @@ pub(crate) fn decode_slot(key: &[u8], bytes: &[u8]) -> Result<U256, Error> {
     U256::try_from_be_slice(bytes).ok_or_else(|| Error::corrupt(Table::Storage, key, "more than 32 bytes"))
 }
 
+/// Changed keys that one proof undoes at most: about a second of work and 100 MB. A busy chain reaches it within fewer
+/// heights than the proof window has; the error then names the lowest height that works.
+const MAX_UNDONE: usize = 200_000;
+
 /// State after a block.
 pub struct StateView<'a> {
     reader: &'a dyn KvRead,
@@ -137,7 +141,10 @@ impl<'a> StateView<'a> {
         let key = keccak256(address);
         let mut accounts = BTreeSet::new();
         let mut storage = BTreeSet::new();
-        for height in self.height + 1..=self.head.height {
+        for height in (self.height + 1..=self.head.height).rev() {
+            if accounts.len() + storage.len() > MAX_UNDONE {
+                return Err(Error::ProofUnavailable { height: self.height, lowest: height, head: self.head.height });
+            }
             if let Some(changed) = ChangedKeys::read(self.reader, height)? {
                 accounts.extend(changed.accounts);
                 storage.extend(changed.slots.into_iter().filter(|slot| slot.starts_with(key.as_slice())));
