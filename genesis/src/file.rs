@@ -43,6 +43,9 @@ pub struct BttcSection {
     pub params: ChainParams,
     /// The validators of the first epoch.
     pub validators: Vec<GenesisValidator>,
+    /// Sets of later epochs, by the first epoch they are in force; only in `local` networks, for the simulation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedule: BTreeMap<u64, Vec<GenesisValidator>>,
     /// The coin's counters.
     pub supply: Supply,
     /// Hard forks by name and height; every network has `osaka` at 0.

@@ -7,7 +7,7 @@ use crate::rules::Rules;
 use crate::{Error, dev_accounts};
 use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, U256};
-use bttc_types::{Validator, ValidatorSet};
+use bttc_types::{Mutant, Validator, ValidatorSet};
 use std::collections::BTreeMap;
 
 /// Forks that this program implements. A chain whose schedule names another one cannot be followed past its height.
@@ -52,8 +52,8 @@ impl ChainSpec {
         genesis.config.chain_id = preset.chain_id();
         activate_all_forks(&mut genesis.config);
         let forks = BTreeMap::from([("osaka".to_owned(), 0)]);
-        let spec =
-            Self { genesis, bttc: BttcSection { preset, params, validators, supply, forks }, rules: Rules::Bttc };
+        let bttc = BttcSection { preset, params, validators, schedule: BTreeMap::new(), supply, forks };
+        let spec = Self { genesis, bttc, rules: Rules::Bttc };
         spec.validate()?;
         Ok(spec)
     }
@@ -97,7 +97,8 @@ impl ChainSpec {
     /// # Errors
     /// [`Error::Invalid`]; never for a spec that was validated.
     pub fn validator_set(&self, height: u64) -> Result<ValidatorSet, Error> {
-        Ok(self.first_validator_set()?.advanced(self.epoch_offset(height)))
+        let epoch = self.epoch(height).saturating_sub(u64::from(Mutant::SetOffByOneEpoch.active()));
+        Ok(self.epoch_set(epoch)?.advanced(self.epoch_offset(height)))
     }
 
     /// Epoch of a block: blocks 1 to `epoch_blocks` are epoch 0.
@@ -110,14 +111,13 @@ impl ChainSpec {
         height.saturating_sub(1) % self.bttc.params.epoch_blocks.max(1)
     }
 
-    /// The genesis set with priorities zero.
+    /// The set of an epoch with priorities zero.
     ///
     /// # Errors
-    /// [`Error::Invalid`].
-    pub fn first_validator_set(&self) -> Result<ValidatorSet, Error> {
-        let validators = self
-            .bttc
-            .validators
+    /// [`Error::Invalid`]; never for a spec that was validated.
+    pub fn epoch_set(&self, epoch: u64) -> Result<ValidatorSet, Error> {
+        let entries = self.bttc.schedule.range(..=epoch).next_back().map_or(&self.bttc.validators, |(_, set)| set);
+        let validators = entries
             .iter()
             .map(|entry| Validator { address: entry.address, owner: entry.owner, power: entry.power })
             .collect();
@@ -163,12 +163,17 @@ impl ChainSpec {
         if self.genesis.timestamp > 253_402_300_799 {
             return Err(Error::invalid("timestamp", "is after the year 9999; it is in seconds"));
         }
-        let set = self.first_validator_set()?;
-        if set.len() > usize::from(params.max_validators) {
-            return Err(Error::invalid(
-                "bttc.validators",
-                format!("has {} entries, bttc.params.maxValidators is {}", set.len(), params.max_validators),
-            ));
+        if !self.bttc.schedule.is_empty() && self.bttc.preset != Preset::Local {
+            return Err(Error::invalid("bttc.schedule", "only a local network may have one"));
+        }
+        for epoch in std::iter::once(0).chain(self.bttc.schedule.keys().copied()) {
+            let set = self.epoch_set(epoch)?;
+            if set.len() > usize::from(params.max_validators) {
+                return Err(Error::invalid(
+                    "bttc.validators",
+                    format!("has {} entries, bttc.params.maxValidators is {}", set.len(), params.max_validators),
+                ));
+            }
         }
         for (address, required) in predeploys() {
             let found = self.genesis.alloc.get(&address);

@@ -7,7 +7,7 @@ use crate::keys::{self, KeyRole};
 use crate::node::{self, Setup};
 use crate::{dev, logging};
 use alloy_primitives::Address;
-use bttc_engine::{FileGuard, FileWal, WalRecord};
+use bttc_engine::{FileGuard, Wal, WalRecord};
 use bttc_executor::genesis_header;
 use bttc_genesis::{ChainSpec, GenesisValidator, Preset};
 use bttc_network::Role;
@@ -259,7 +259,7 @@ fn validator(text: &str) -> eyre::Result<GenesisValidator> {
 
 fn wal_dump(args: &HomeArgs) -> eyre::Result<()> {
     let path = Home::new(&args.home).wal();
-    let Some(content) = FileWal::read(&path)? else { bail!("{} does not exist", path.display()) };
+    let Some(content) = Wal::read(&path)? else { bail!("{} does not exist", path.display()) };
     println!("height {}, {} records, {} bytes of torn tail", content.height, content.records.len(), content.torn);
     for (index, bytes) in content.records.iter().enumerate() {
         match WalRecord::decode(bytes) {

@@ -1,26 +1,22 @@
 //! Between the network and the rest: messages to the engine, transactions to the pool, blocks to peers that ask.
 
-use crate::application::HeadAccounts;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::shell::EngineEvent;
-use bttc_engine::{BlocksRequest, CertifiedBlock, Input, decode_blocks, encode_blocks};
+use bttc_engine::{BlocksRequest, Input, decode_blocks, encode_blocks};
 use bttc_executor::Executor;
 use bttc_network::{Incoming, Lane, NetworkHandle, Verdict};
+use bttc_node::{HeadAccounts, certified_blocks, judge_transaction};
 use bttc_pool::{Error as PoolError, Journal, Pool};
-use bttc_types::{MAX_BLOCK_BYTES, RecoveredTransaction, decode_transaction};
+use bttc_types::RecoveredTransaction;
 use parking_lot::Mutex;
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
 use tokio::sync::{broadcast, mpsc};
 
 /// Transactions taken from the network at once: enough to keep all cores recovering, few enough to stay responsive.
 const BATCH: usize = 256;
-
-/// Bytes of blocks in one answer, unless its first block alone is larger.
-const ANSWER_BYTES: usize = MAX_BLOCK_BYTES;
 
 /// Transactions sent again at once: to a new peer, and every few seconds those of our own users.
 const MAX_REPEATED: usize = 2_000;
@@ -132,18 +128,16 @@ impl Intake {
     }
 
     fn take(&self, batch: Vec<Incoming>) {
-        let start = Instant::now();
         let judged: Vec<_> = batch
             .into_par_iter()
             .filter_map(|incoming| match incoming {
                 Incoming::Message { peer, number, bytes, .. } => {
-                    let result = self.judge(&bytes);
+                    let result = self.metrics.recovery(|| judge_transaction(&self.pool, &bytes));
                     Some((peer, number, bytes, result))
                 }
                 _ => None,
             })
             .collect();
-        self.metrics.recovered(start.elapsed().as_secs_f64());
         let accounts = HeadAccounts(Arc::clone(&self.executor));
         for (peer, number, bytes, result) in judged {
             let verdict = match result {
@@ -169,18 +163,6 @@ impl Intake {
                 network.verdict(peer, Lane::Transactions, number, bytes, verdict);
             }
         }
-    }
-
-    /// What can be said of a transaction before its sender's account is looked at. Only what no honest node passes on
-    /// is blamed on the peer.
-    fn judge(&self, bytes: &[u8]) -> Result<RecoveredTransaction, Verdict> {
-        let reject = |error: &dyn std::fmt::Display| Verdict::Reject(format!("transaction: {error}"));
-        let transaction = decode_transaction(bytes).map_err(|error| reject(&error))?;
-        self.pool.check_stateless(&transaction).map_err(|error| match error {
-            PoolError::AlreadyKnown | PoolError::Underpriced { .. } => Verdict::Ignore,
-            other => reject(&other),
-        })?;
-        RecoveredTransaction::recover(transaction).map_err(|error| reject(&error))
     }
 }
 
@@ -224,7 +206,7 @@ pub(crate) async fn route(
                 };
                 let (network, executor) = (network.clone(), Arc::clone(&executor));
                 tokio::task::spawn_blocking(move || {
-                    let blocks = collect(&executor, request);
+                    let blocks = certified_blocks(&executor, request);
                     network.respond(id, encode_blocks(&blocks));
                     drop(permit);
                 });
@@ -242,23 +224,4 @@ pub(crate) async fn route(
             return;
         }
     }
-}
-
-/// Certified blocks from the store, as many as fit.
-fn collect(executor: &Executor, request: BlocksRequest) -> Vec<CertifiedBlock> {
-    let mut blocks = Vec::new();
-    let mut bytes = 0;
-    for height in request.from..request.from.saturating_add(request.count) {
-        let (Ok(Some(block)), Ok(Some(certificate))) =
-            (executor.store().block_bytes(height), executor.store().certificate(height))
-        else {
-            break;
-        };
-        bytes += block.len();
-        if bytes > ANSWER_BYTES && !blocks.is_empty() {
-            break;
-        }
-        blocks.push(CertifiedBlock { block: block.into(), certificate });
-    }
-    blocks
 }

@@ -1,6 +1,6 @@
 //! Prometheus metrics. Each has a line in `docs/metrics.md`.
 
-use bttc_executor::{ExecutedBlock, StageTimes};
+use bttc_executor::{ExecutedBlock, StageTimes, thread_time};
 use prometheus::{
     Counter, CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -110,9 +110,13 @@ impl Metrics {
         }
     }
 
-    /// Adds CPU time spent on recovering senders outside of blocks.
-    pub(crate) fn recovered(&self, seconds: f64) {
-        self.stage_seconds.with_label_values(&["recovery"]).inc_by(seconds);
+    /// Counts the CPU time of recovering a sender outside of blocks, on the thread that does it.
+    pub(crate) fn recovery<T>(&self, work: impl FnOnce() -> T) -> T {
+        let start = thread_time();
+        let result = work();
+        let spent = thread_time().saturating_sub(start);
+        self.stage_seconds.with_label_values(&["recovery"]).inc_by(spent.as_secs_f64());
+        result
     }
 
     /// The text that Prometheus scrapes.

@@ -1,6 +1,6 @@
 //! Wiring: opens everything, starts everything, stops everything.
 
-use crate::application::{Application, Request};
+use crate::application::ApplicationThread;
 use crate::clock;
 use crate::config::Config;
 use crate::gossip::{Intake, route};
@@ -9,14 +9,15 @@ use crate::metrics::Metrics;
 use crate::ops::{self, Ops};
 use crate::shell::{ENGINE_QUEUE, EngineEvent, EngineView, Shell};
 use alloy_primitives::{Address, B256};
-use bttc_engine::{Engine, EngineConfig, FileGuard, FileWal, Guard, HeadInfo, StartInfo};
+use bttc_engine::{Engine, EngineConfig, FileGuard, Guard, Wal};
 use bttc_executor::Executor;
 use bttc_genesis::ChainSpec;
 use bttc_network::{Keypair, NetworkConfig, NetworkHandle};
+use bttc_node::{Application, Request, start_info};
 use bttc_pool::{ChainLimits, Journal, Pool, PoolConfig};
 use bttc_rpc::{NodeApi, NodeStatus, RpcConfig, RpcContext};
 use bttc_state::{RocksOptions, RocksStore, StateStore, StoreOptions};
-use bttc_types::{Certificate, RecoveredTransaction, SecretKey};
+use bttc_types::{RecoveredTransaction, SecretKey, Transaction};
 use eyre::{Context, eyre};
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
@@ -64,8 +65,13 @@ struct Api {
 }
 
 impl NodeApi for Api {
-    fn submit(&self, transaction: RecoveredTransaction) -> Result<B256, bttc_pool::Error> {
-        self.intake.local(transaction)
+    fn submit(&self, transaction: Transaction) -> Result<B256, String> {
+        let recovered = self
+            .intake
+            .metrics
+            .recovery(|| RecoveredTransaction::recover(transaction))
+            .map_err(|_| "invalid sender: bad signature".to_owned())?;
+        self.intake.local(recovered).map_err(|error| error.to_string())
     }
 
     fn status(&self) -> NodeStatus {
@@ -209,13 +215,11 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let validator = consensus_key.as_ref().map(SecretKey::address);
     let engine = open_engine(&config, &home, &executor, consensus_key)?;
     let view = Arc::new(RwLock::new(EngineView { head_moved_ms: clock::now().mono_ms, ..EngineView::default() }));
-    let application = Application {
-        executor: Arc::clone(&executor),
-        pool: Arc::clone(&pool),
+    let application = ApplicationThread {
+        application: Application { executor: Arc::clone(&executor), pool: Arc::clone(&pool), beneficiary },
         metrics: Arc::clone(&metrics),
         heads: heads.clone(),
         engine: events.clone(),
-        beneficiary,
         build_budget: Duration::from_millis(config.consensus.build_ms),
     };
     let application =
@@ -368,7 +372,6 @@ pub(crate) fn open_executor(config: &Config, home: &Home, spec: ChainSpec) -> ey
 
 fn open_engine(config: &Config, home: &Home, executor: &Arc<Executor>, key: Option<SecretKey>) -> eyre::Result<Engine> {
     let spec = executor.spec();
-    let head = executor.store().head().ok_or_else(|| eyre!("the store has no head"))?;
     let key = match key {
         None => None,
         Some(key) => {
@@ -383,24 +386,8 @@ fn open_engine(config: &Config, home: &Home, executor: &Arc<Executor>, key: Opti
             }
         }
     };
-    let own_signature_above_guard = match &key {
-        Some((key, guard)) => own_signature_above(executor, key.address(), guard.last().map_or(0, |last| last.height))?,
-        None => None,
-    };
-    let head_certificate = match head.height {
-        0 => Certificate::genesis(head.hash),
-        height => executor
-            .store()
-            .certificate(height)?
-            .ok_or_else(|| eyre!("the certificate of the head {height} is missing"))?,
-    };
-    let start = StartInfo {
-        head: HeadInfo { height: head.height, hash: head.hash },
-        head_certificate,
-        next_set: executor.validator_set(head.height + 1)?,
-        following_set: executor.validator_set(head.height + 2)?,
-        own_signature_above_guard,
-    };
+    let signer = key.as_ref().map(|(key, guard)| (key.address(), guard.last().map_or(0, |last| last.height)));
+    let start = start_info(executor, signer)?;
     let params = &spec.bttc.params;
     let times = &config.consensus;
     let engine_config = EngineConfig {
@@ -415,24 +402,8 @@ fn open_engine(config: &Config, home: &Home, executor: &Arc<Executor>, key: Opti
         listen_ms: times.listen_ms,
         ..EngineConfig::default()
     };
-    let wal = Box::new(FileWal::new(&home.wal()));
+    let wal = Wal::file(&home.wal());
     Ok(Engine::new(engine_config, executor.domain().clone(), key, wal, start, clock::now()))
-}
-
-/// Looks for a signature of our own key above the guard: a sign that the key signs elsewhere.
-fn own_signature_above(executor: &Executor, address: Address, guard: u64) -> eyre::Result<Option<u64>> {
-    let head = executor.store().head().map_or(0, |head| head.height);
-    for height in guard.saturating_add(1)..=head {
-        let Some((index, _)) = executor.validator_set(height)?.find(&address).map(|(index, own)| (index, *own)) else {
-            continue;
-        };
-        if let Some(certificate) = executor.store().certificate(height)?
-            && certificate.signatures.iter().any(|entry| entry.index == index)
-        {
-            return Ok(Some(height));
-        }
-    }
-    Ok(None)
 }
 
 async fn start_ops(

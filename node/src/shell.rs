@@ -1,10 +1,10 @@
 //! The engine's thread: takes events, runs the state machine, carries out what it wants.
 
-use crate::application::Request;
 use crate::clock;
 use crate::metrics::Metrics;
 use bttc_engine::{BlocksRequest, Engine, Event, HeadInfo, Input, Message, Output, Signing, Verdict};
 use bttc_network::{Lane, NetworkHandle};
+use bttc_node::{Request, lane_of};
 use bttc_types::Evidence;
 use parking_lot::RwLock;
 use std::collections::VecDeque;
@@ -272,15 +272,5 @@ impl Shell {
         };
         self.metrics.signing.set(i64::from(*signing == Signing::Ready));
         self.view.write().signing = text;
-    }
-}
-
-/// The lane of a message.
-fn lane_of(message: &Message) -> Lane {
-    match message {
-        Message::Vote(_) => Lane::Votes,
-        Message::Proposal(_) | Message::Part(_) => Lane::Proposals,
-        Message::RoundVotes(_) => Lane::Certificates,
-        Message::Evidence(_) => Lane::Evidence,
     }
 }

@@ -3,7 +3,7 @@
 //! A value is a block hash: the block itself travels in parts and is kept beside the core.
 
 use alloy_primitives::{Address, B256};
-use bttc_types::{Proposal, Signature, ValidatorSet, Vote, VoteKind};
+use bttc_types::{Mutant, Proposal, Signature, ValidatorSet, Vote, VoteKind};
 use malachitebft_core_types as core;
 use malachitebft_core_types::{NilOrVal, Round, SignedExtension, VoteType};
 use std::fmt;
@@ -82,6 +82,9 @@ impl core::Validator<Ctx> for CoreValidator {
     }
 
     fn voting_power(&self) -> u64 {
+        if Mutant::QuorumByCount.active() {
+            return 1;
+        }
         self.power
     }
 }
@@ -111,6 +114,9 @@ impl core::ValidatorSet<Ctx> for CoreSet {
     }
 
     fn total_voting_power(&self) -> u64 {
+        if Mutant::QuorumByCount.active() {
+            return self.validators.len() as u64;
+        }
         self.set.total_power()
     }
 

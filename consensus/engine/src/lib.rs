@@ -9,11 +9,11 @@
 //! # Shape
 //!
 //! [`Engine`] takes an [`Input`] and the time and returns [`Output`]s. It owns no thread, no clock, no socket; disks are
-//! behind [`WalStore`] and [`Guard`]. The node's shell and the simulation drive the same code.
+//! behind [`LogDisk`] and [`Guard`]. The node's shell and the simulation drive the same code.
 //!
 //! # Rules that must not be broken
 //!
-//! 1. Everything that an output follows from is in the log and flushed before the output is returned.
+//! 1. Everything that a message or a commit follows from is in the log and flushed before either is returned.
 //! 2. A signature is recorded in the guard before it is made; the guard refuses a second one for a step.
 //! 3. After a failed flush nothing is signed or published until a restart ([`Engine::signing`] says why).
 //! 4. A decided block is never decided again: if its commit fails the node halts, and the next start replays the log,
@@ -47,4 +47,4 @@ pub use machine::{Engine, Event, HeadInfo, Input, Now, Output, PeerKey, Signing,
 pub use message::{BlocksRequest, CertificateVote, CertifiedBlock, Message, RoundVotes, decode_blocks, encode_blocks};
 pub use record::WalRecord;
 pub use sync::SYNC_BATCH;
-pub use wal::{FileWal, MemoryWal, WalContent, WalStore};
+pub use wal::{FileLog, LogDisk, Wal, WalContent};

@@ -7,7 +7,7 @@
 
 use crate::Error;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"bttcwal1";
@@ -22,38 +22,46 @@ const REPLACE_BYTES: u64 = 32 << 20;
 /// Largest record: a block and its framing.
 const MAX_RECORD: usize = bttc_types::MAX_BLOCK_BYTES + 64 * 1024;
 
-/// Where the log is kept: the seam to the disk.
-pub trait WalStore: Send {
-    /// The height of the log and its records; `None` when there is no log yet.
-    ///
-    /// # Errors
-    /// [`Error::Wal`] or [`Error::WalDamaged`].
-    fn load(&mut self) -> Result<Option<WalContent>, Error>;
+/// Where the bytes of the log are kept: the seam to the disk.
+pub trait LogDisk: Send {
+    /// Its name in messages.
+    fn name(&self) -> String;
 
-    /// Begins the log of a height; what was logged for earlier ones does not count any more. Should a crash lose the
-    /// beginning, it loses what follows too, and the log is an earlier height's: as good as none.
+    /// Everything in it; `None` when it does not exist.
     ///
     /// # Errors
-    /// [`Error::Wal`].
-    fn reset(&mut self, height: u64) -> Result<(), Error>;
+    /// The disk's.
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>>;
 
-    /// Adds a record; it may still be lost until [`Self::flush`].
+    /// Replaces the whole content so that a crash leaves the old one or the new one; durable when it returns.
     ///
     /// # Errors
-    /// [`Error::Wal`].
-    fn append(&mut self, record: &[u8]) -> Result<(), Error>;
+    /// The disk's.
+    fn replace(&mut self, content: &[u8]) -> io::Result<()>;
 
-    /// Puts a damaged log aside; [`Self::reset`] then begins a new one.
+    /// Keeps only the first `length` bytes; durable when it returns.
     ///
     /// # Errors
-    /// [`Error::Wal`].
-    fn discard(&mut self) -> Result<(), Error>;
+    /// The disk's.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
 
-    /// Makes everything appended survive a power cut.
+    /// Adds bytes at the end; a crash may lose any tail of what was added since the last [`Self::sync`].
     ///
     /// # Errors
-    /// [`Error::Wal`].
-    fn flush(&mut self) -> Result<(), Error>;
+    /// The disk's.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes everything added survive a power cut.
+    ///
+    /// # Errors
+    /// The disk's; what was added since the last success may then be lost even though a later call succeeds.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Moves the content aside, for analysis; it does not exist afterwards.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn put_aside(&mut self) -> io::Result<()>;
 }
 
 /// What a log held.
@@ -67,34 +75,28 @@ pub struct WalContent {
     pub torn: u64,
 }
 
-/// The log on disk.
-#[derive(Debug)]
-pub struct FileWal {
-    path: PathBuf,
-    file: Option<File>,
+/// The log.
+pub struct Wal {
+    disk: Box<dyn LogDisk>,
+    begun: bool,
     bytes: u64,
 }
 
-impl FileWal {
-    /// The log at a path; nothing is read yet.
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), file: None, bytes: 0 }
+impl std::fmt::Debug for Wal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wal").field("disk", &self.disk.name()).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Wal {
+    /// A log on a disk; nothing is read yet.
+    pub fn new(disk: Box<dyn LogDisk>) -> Self {
+        Self { disk, begun: false, bytes: 0 }
     }
 
-    fn begin_file(&mut self) -> Result<(), Error> {
-        // A new file takes the old one's place, so that a crash leaves one or the other whole.
-        let failed = |error: std::io::Error| failure(&self.path, error);
-        let next = self.path.with_extension("new");
-        let mut file = File::create(&next).map_err(failed)?;
-        file.write_all(&MAGIC).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        std::fs::rename(&next, &self.path).map_err(failed)?;
-        if let Some(parent) = self.path.parent() {
-            File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        }
-        self.file = Some(file);
-        self.bytes = HEADER as u64;
-        Ok(())
+    /// The log in a file.
+    pub fn file(path: &Path) -> Self {
+        Self::new(Box::new(FileLog::new(path)))
     }
 
     /// Reads a log without changing it, for `bttc wal dump`.
@@ -102,67 +104,140 @@ impl FileWal {
     /// # Errors
     /// [`Error::Wal`] or [`Error::WalDamaged`].
     pub fn read(path: &Path) -> Result<Option<WalContent>, Error> {
-        let mut content = Vec::new();
-        match File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failure(path, error)),
-            Ok(mut file) => file.read_to_end(&mut content).map_err(|error| failure(path, error))?,
+        let mut disk = FileLog::new(path);
+        let content = disk.read().map_err(|error| failure(&disk, &error))?;
+        content.map_or(Ok(None), |content| parse(&disk.name(), &content))
+    }
+
+    /// The height of the log and its records; `None` when there is no log yet. A torn tail is cut off.
+    ///
+    /// # Errors
+    /// [`Error::Wal`] or [`Error::WalDamaged`].
+    pub fn load(&mut self) -> Result<Option<WalContent>, Error> {
+        let Some(bytes) = self.disk.read().map_err(|error| failure(self.disk.as_ref(), &error))? else {
+            return Ok(None);
         };
-        parse(path, &content)
-    }
-
-    fn file(&mut self) -> Result<&mut File, Error> {
-        self.file.as_mut().ok_or_else(|| Error::Wal {
-            path: self.path.display().to_string(),
-            reason: "it was not started for a height".into(),
-        })
-    }
-}
-
-impl WalStore for FileWal {
-    fn load(&mut self) -> Result<Option<WalContent>, Error> {
-        let Some(content) = Self::read(&self.path)? else { return Ok(None) };
-        let failed = |error: std::io::Error| failure(&self.path, error);
-        let mut file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(failed)?;
+        let Some(content) = parse(&self.disk.name(), &bytes)? else { return Ok(None) };
+        self.bytes = (bytes.len() as u64).saturating_sub(content.torn);
         if content.torn > 0 {
-            let length = file.metadata().map_err(failed)?.len();
-            file.set_len(length.saturating_sub(content.torn)).map_err(failed)?;
-            file.sync_all().map_err(failed)?;
+            self.disk.cut(self.bytes).map_err(|error| failure(self.disk.as_ref(), &error))?;
         }
-        self.bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        self.file = Some(file);
+        self.begun = true;
         Ok(Some(content))
     }
 
-    fn reset(&mut self, height: u64) -> Result<(), Error> {
-        if self.file.is_none() || self.bytes > REPLACE_BYTES {
-            self.begin_file()?;
+    /// Begins the log of a height; what was logged for earlier ones does not count any more. Should a crash lose the
+    /// beginning, it loses what follows too, and the log is an earlier height's: as good as none.
+    ///
+    /// # Errors
+    /// [`Error::Wal`].
+    pub fn reset(&mut self, height: u64) -> Result<(), Error> {
+        if !self.begun || self.bytes > REPLACE_BYTES {
+            self.disk.replace(&MAGIC).map_err(|error| failure(self.disk.as_ref(), &error))?;
+            self.begun = true;
+            self.bytes = HEADER as u64;
         }
         let mut mark = vec![HEIGHT_MARK];
         mark.extend_from_slice(&height.to_be_bytes());
         self.append(&mark)
     }
 
-    fn append(&mut self, record: &[u8]) -> Result<(), Error> {
+    /// Adds a record; it may still be lost until [`Self::flush`].
+    ///
+    /// # Errors
+    /// [`Error::Wal`].
+    pub fn append(&mut self, record: &[u8]) -> Result<(), Error> {
         let mut bytes = Vec::with_capacity(record.len().saturating_add(8));
         let length = u32::try_from(record.len()).unwrap_or(u32::MAX).to_be_bytes();
         bytes.extend_from_slice(&length);
         bytes.extend_from_slice(&checksum(length, record).to_be_bytes());
         bytes.extend_from_slice(record);
-        let path = self.path.clone();
-        self.file()?.write_all(&bytes).map_err(|error| failure(&path, error))?;
+        self.disk.append(&bytes).map_err(|error| failure(self.disk.as_ref(), &error))?;
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
-    fn discard(&mut self) -> Result<(), Error> {
-        self.file = None;
-        std::fs::rename(&self.path, self.path.with_extension("damaged")).map_err(|error| failure(&self.path, error))
+    /// Puts a damaged log aside; [`Self::reset`] then begins a new one.
+    ///
+    /// # Errors
+    /// [`Error::Wal`].
+    pub fn discard(&mut self) -> Result<(), Error> {
+        self.begun = false;
+        self.disk.put_aside().map_err(|error| failure(self.disk.as_ref(), &error))
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        let path = self.path.clone();
-        self.file()?.sync_data().map_err(|error| failure(&path, error))
+    /// Makes everything appended survive a power cut.
+    ///
+    /// # Errors
+    /// [`Error::Wal`].
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.disk.sync().map_err(|error| failure(self.disk.as_ref(), &error))
+    }
+}
+
+/// A log file.
+#[derive(Debug)]
+pub struct FileLog {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl FileLog {
+    /// The file at a path; it is opened when it is needed.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), file: None }
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
+        }
+        self.file.as_mut().ok_or_else(|| io::Error::other("the log is not open"))
+    }
+}
+
+impl LogDisk for FileLog {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn replace(&mut self, content: &[u8]) -> io::Result<()> {
+        self.file = None;
+        let next = self.path.with_extension("new");
+        let mut file = File::create(&next)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&next, &self.path)?;
+        if let Some(parent) = self.path.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        let file = self.file()?;
+        file.set_len(length)?;
+        file.sync_all()
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file()?.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file()?.sync_data()
+    }
+
+    fn put_aside(&mut self) -> io::Result<()> {
+        self.file = None;
+        std::fs::rename(&self.path, self.path.with_extension("damaged"))
     }
 }
 
@@ -174,12 +249,9 @@ fn checksum(length: [u8; 4], record: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn parse(path: &Path, content: &[u8]) -> Result<Option<WalContent>, Error> {
-    let damaged = |offset: usize, height: u64| Error::WalDamaged {
-        path: path.display().to_string(),
-        offset: offset as u64,
-        height,
-    };
+fn parse(name: &str, content: &[u8]) -> Result<Option<WalContent>, Error> {
+    let damaged =
+        |offset: usize, height: u64| Error::WalDamaged { path: name.to_owned(), offset: offset as u64, height };
     let Some((magic, mut rest)) = content.split_at_checked(HEADER) else { return Ok(None) };
     let mut result = WalContent::default();
     if magic != MAGIC {
@@ -230,63 +302,8 @@ fn parse(path: &Path, content: &[u8]) -> Result<Option<WalContent>, Error> {
     Ok(Some(result))
 }
 
-fn failure(path: &Path, error: std::io::Error) -> Error {
-    Error::Wal { path: path.display().to_string(), reason: error.to_string() }
-}
-
-/// A log in memory, for tests and simulation.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryWal {
-    /// What a crash leaves.
-    pub durable: Option<WalContent>,
-    /// What is there now.
-    pub current: Option<WalContent>,
-    /// Fail from now on.
-    pub broken: bool,
-}
-
-impl MemoryWal {
-    fn check(&self) -> Result<(), Error> {
-        if self.broken {
-            return Err(Error::Wal { path: "memory".into(), reason: "it was told to fail".into() });
-        }
-        Ok(())
-    }
-}
-
-impl WalStore for MemoryWal {
-    fn load(&mut self) -> Result<Option<WalContent>, Error> {
-        self.check()?;
-        Ok(self.current.clone())
-    }
-
-    fn reset(&mut self, height: u64) -> Result<(), Error> {
-        self.check()?;
-        self.current = Some(WalContent { height, ..WalContent::default() });
-        self.durable.clone_from(&self.current);
-        Ok(())
-    }
-
-    fn append(&mut self, record: &[u8]) -> Result<(), Error> {
-        self.check()?;
-        if let Some(content) = &mut self.current {
-            content.records.push(record.to_vec());
-        }
-        Ok(())
-    }
-
-    fn discard(&mut self) -> Result<(), Error> {
-        self.check()?;
-        self.current = None;
-        self.durable = None;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        self.check()?;
-        self.durable.clone_from(&self.current);
-        Ok(())
-    }
+fn failure(disk: &dyn LogDisk, error: &io::Error) -> Error {
+    Error::Wal { path: disk.name(), reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -295,7 +312,7 @@ mod tests {
 
     fn written(dir: &Path) -> (PathBuf, Vec<u8>) {
         let path = dir.join("wal");
-        let mut wal = FileWal::new(&path);
+        let mut wal = Wal::file(&path);
         assert_eq!(wal.load().unwrap(), None);
         wal.reset(7).unwrap();
         for index in 1..=5u8 {
@@ -312,12 +329,12 @@ mod tests {
         // The mark of the height has 17 bytes, each record 108.
         for cut in HEADER + 17..bytes.len() {
             std::fs::write(&path, &bytes[..cut]).unwrap();
-            let content = FileWal::new(&path).load().unwrap().unwrap();
+            let content = Wal::file(&path).load().unwrap().unwrap();
             assert_eq!(content.height, 7);
             assert_eq!(content.records.len(), (cut - HEADER - 17) / 108);
             assert_eq!(content.torn as usize, (cut - HEADER - 17) % 108);
             // What was cut off is gone for good: a second look is clean.
-            assert_eq!(FileWal::new(&path).load().unwrap().unwrap().torn, 0);
+            assert_eq!(Wal::file(&path).load().unwrap().unwrap().torn, 0);
         }
     }
 
@@ -328,12 +345,12 @@ mod tests {
         let mut inner = bytes.clone();
         inner[HEADER + 17 + 50] ^= 1;
         std::fs::write(&path, &inner).unwrap();
-        assert!(matches!(FileWal::new(&path).load(), Err(Error::WalDamaged { offset: 25, height: 7, .. })));
+        assert!(matches!(Wal::file(&path).load(), Err(Error::WalDamaged { offset: 25, height: 7, .. })));
         let mut last = bytes;
         let end = last.len() - 1;
         last[end] ^= 1;
         std::fs::write(&path, &last).unwrap();
-        assert_eq!(FileWal::new(&path).load().unwrap().unwrap().records.len(), 4);
+        assert_eq!(Wal::file(&path).load().unwrap().unwrap().records.len(), 4);
     }
 
     #[test]
@@ -342,7 +359,7 @@ mod tests {
         let (path, mut bytes) = written(dir.path());
         bytes.extend_from_slice(&[0; 500]);
         std::fs::write(&path, &bytes).unwrap();
-        let content = FileWal::new(&path).load().unwrap().unwrap();
+        let content = Wal::file(&path).load().unwrap().unwrap();
         assert_eq!((content.records.len(), content.torn), (5, 500));
     }
 
@@ -350,14 +367,14 @@ mod tests {
     fn a_reopened_log_goes_on_where_it_ended() {
         let dir = tempfile::tempdir().unwrap();
         let (path, _) = written(dir.path());
-        let mut wal = FileWal::new(&path);
+        let mut wal = Wal::file(&path);
         wal.load().unwrap();
         wal.append(b"more").unwrap();
         wal.flush().unwrap();
-        let content = FileWal::new(&path).load().unwrap().unwrap();
+        let content = Wal::file(&path).load().unwrap().unwrap();
         assert_eq!(content.records.last().map(Vec::as_slice), Some(b"more".as_slice()));
         wal.reset(8).unwrap();
-        let content = FileWal::new(&path).load().unwrap().unwrap();
+        let content = Wal::file(&path).load().unwrap().unwrap();
         assert_eq!(content, WalContent { height: 8, ..WalContent::default() });
     }
 }

@@ -24,7 +24,7 @@ pub use error::Error;
 pub use handle::{Incoming, NetworkHandle, PeerInfo, RequestId};
 pub use hello::{Hello, PROTOCOL_VERSION};
 pub use lane::{LANES, Lane, assert_limits};
-pub use router::{PeerId64, Quota, Router, RouterConfig, Score, Verdict};
+pub use router::{Arrival, Consequence, Judged, PeerId64, Quota, Router, RouterConfig, Score, Verdict};
 pub use service::start;
 
 /// Re-exported, so that the node names addresses and keys without depending on libp2p itself.

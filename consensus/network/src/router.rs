@@ -125,6 +125,17 @@ pub enum Arrival {
     OverQuota,
 }
 
+/// What follows from a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// Nothing.
+    Nothing,
+    /// Pass the message on to these peers.
+    Forward(Vec<PeerId64>),
+    /// Disconnect its sender.
+    Disconnect,
+}
+
 /// What to do with a peer after a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consequence {
@@ -217,6 +228,21 @@ impl<S: BuildHasher> Router<S> {
         self.peers.keys().filter(|peer| !seen.from.contains(peer)).copied().collect()
     }
 
+    /// Draws the consequences of what the node thinks of a message that `peer` sent.
+    pub fn judged(&mut self, peer: PeerId64, number: u64, verdict: &Verdict, now_ms: u64) -> Judged {
+        match verdict {
+            Verdict::Accept => Judged::Forward(self.forward(number)),
+            Verdict::Ignore => {
+                self.forget(number);
+                Judged::Nothing
+            }
+            Verdict::Reject(_) => match self.rejected(peer, now_ms) {
+                Consequence::Keep => Judged::Nothing,
+                Consequence::Disconnect => Judged::Disconnect,
+            },
+        }
+    }
+
     /// A message was of no use now (too early, or there was no room): should it come again, it is delivered again.
     pub fn forget(&mut self, number: u64) {
         self.seen.pop(&number);
@@ -227,8 +253,11 @@ impl<S: BuildHasher> Router<S> {
         self.fault(peer, REJECTED_MESSAGE, now_ms)
     }
 
-    /// A peer exceeded a quota.
-    pub fn over_quota(&mut self, peer: PeerId64, now_ms: u64) -> Consequence {
+    /// A peer exceeded a quota. Whoever passes on others' transactions cannot know our limits: dropping them is enough.
+    pub fn over_quota(&mut self, peer: PeerId64, lane: Lane, now_ms: u64) -> Consequence {
+        if lane == Lane::Transactions {
+            return Consequence::Keep;
+        }
         self.fault(peer, OVER_QUOTA, now_ms)
     }
 

@@ -6,7 +6,7 @@ use crate::handle::{Command, Incoming, NetworkHandle, PeerInfo, RequestId};
 use crate::hello::{Hello, ValidatorProof};
 use crate::lane::{Lane, assert_limits};
 use crate::outbox::Outbox;
-use crate::router::{Arrival, Consequence, PeerId64, Router, RouterConfig, Verdict};
+use crate::router::{Arrival, Consequence, Judged, PeerId64, Router, RouterConfig, Verdict};
 use crate::session::{self, SessionEvent, exchange_hello};
 use crate::{Error, PROTOCOL_VERSION};
 use alloy_primitives::{B256, Bytes};
@@ -304,22 +304,20 @@ impl Service {
                     session.outbox.push(lane, bytes);
                 }
             }
-            Command::Verdict { peer, lane, number, bytes, verdict } => match verdict {
-                Verdict::Accept => {
-                    for to in self.router.forward(number) {
-                        if let Some(session) = self.sessions.get(&to) {
+            Command::Verdict { peer, lane, number, bytes, verdict } => {
+                if let Verdict::Reject(reason) = &verdict {
+                    tracing::debug!(peer, lane = lane.name(), reason, "message rejected");
+                }
+                match self.router.judged(peer, number, &verdict, self.now()) {
+                    Judged::Nothing => {}
+                    Judged::Forward(peers) => {
+                        for session in peers.iter().filter_map(|peer| self.sessions.get(peer)) {
                             session.outbox.push(lane, Arc::clone(&bytes));
                         }
                     }
+                    Judged::Disconnect => self.disconnect(peer, "its messages are not valid"),
                 }
-                Verdict::Ignore => self.router.forget(number),
-                Verdict::Reject(reason) => {
-                    tracing::debug!(peer, lane = lane.name(), reason, "message rejected");
-                    if self.router.rejected(peer, self.now()) == Consequence::Disconnect {
-                        self.disconnect(peer, &reason);
-                    }
-                }
-            },
+            }
             Command::Fault(peer, reason) => {
                 if self.router.rejected(peer, self.now()) == Consequence::Disconnect {
                     self.disconnect(peer, &reason);
@@ -405,8 +403,7 @@ impl Service {
         match self.router.arrived(peer, lane, &bytes, now) {
             Arrival::Duplicate => {}
             Arrival::OverQuota => {
-                // Whoever passes on others' transactions cannot know our limits: dropping them is enough.
-                if lane != Lane::Transactions && self.router.over_quota(peer, now) == Consequence::Disconnect {
+                if self.router.over_quota(peer, lane, now) == Consequence::Disconnect {
                     self.disconnect(peer, "it sends too much");
                 }
             }

@@ -109,6 +109,10 @@ const HALF_ORDER: [u8; 32] = [
 /// # Errors
 /// [`Error::InvalidSignature`] when `v` is not 0 or 1, `s` is high, or no key fits.
 pub fn recover(digest: B256, signature: &Signature) -> Result<Address, Error> {
+    crate::recovery::remembered(digest, signature, || recover_now(digest, signature))
+}
+
+fn recover_now(digest: B256, signature: &Signature) -> Result<Address, Error> {
     let (rs, v) = signature.0.split_at(64);
     let s = rs.get(32..).ok_or(Error::InvalidSignature)?;
     if s > HALF_ORDER.as_slice() {

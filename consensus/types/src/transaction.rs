@@ -25,6 +25,7 @@ impl RecoveredTransaction {
     /// # Errors
     /// [`Error::InvalidSignature`], for high `s` too (EIP-2).
     pub fn recover(transaction: Transaction) -> Result<Self, Error> {
+        crate::recovery::count();
         let sender = transaction.recover_signer().map_err(|_| Error::InvalidSignature)?;
         let encoded: Bytes = transaction.encoded_2718().into();
         Ok(Self { hash: *transaction.tx_hash(), transaction, sender, encoded })

@@ -17,7 +17,7 @@ pub struct StageTimes {
 }
 
 /// CPU time used by the calling thread so far.
-pub(crate) fn thread_time() -> Duration {
+pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

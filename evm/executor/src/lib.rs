@@ -27,7 +27,7 @@ mod validate;
 
 pub use block_state::{BlockState, CodeCache};
 pub use build::{BuildInput, TransactionSource, Verdict};
-pub use cpu::StageTimes;
+pub use cpu::{StageTimes, thread_time};
 pub use environment::{EvmInput, spec_id};
 pub use error::{Error, Invalid};
 pub use executor::{ExecutedBlock, Executor};

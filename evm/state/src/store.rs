@@ -9,6 +9,7 @@ use crate::prepare::PreparedState;
 use crate::trie::Trie;
 use crate::view::{StateRead, StateView, decode_account, decode_slot};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use bttc_types::Mutant;
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache;
 use std::sync::Arc;
@@ -280,6 +281,9 @@ impl StateStore {
         record.write(&mut batch);
         batch.append(prepared.batch);
         history::prune(self.kv.as_ref(), &self.options, height, &mut batch)?;
+        if Mutant::CommitAtomicity.active() {
+            self.kv.write(std::mem::take(&mut batch), durable)?;
+        }
         batch.put(Table::Meta, META_HEAD, head.encode());
         self.kv.write(batch, durable)?;
 

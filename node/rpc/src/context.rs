@@ -5,7 +5,7 @@ use crate::errors;
 use alloy_primitives::{Address, B256};
 use bttc_executor::{ExecutedBlock, Executor};
 use bttc_pool::Pool;
-use bttc_types::RecoveredTransaction;
+use bttc_types::{RecoveredTransaction, Transaction};
 use futures::future::BoxFuture;
 use jsonrpsee::types::ErrorObjectOwned;
 use std::sync::Arc;
@@ -37,11 +37,12 @@ pub struct NodeStatus {
 
 /// The rest of the node, as RPC sees it.
 pub trait NodeApi: Send + Sync + 'static {
-    /// Takes a transaction from a user: pool, journal, gossip.
+    /// Takes a transaction from a user: sender, pool, journal, gossip. Recovering the sender takes CPU time: not for
+    /// threads that serve many.
     ///
     /// # Errors
-    /// Why it is not accepted.
-    fn submit(&self, transaction: RecoveredTransaction) -> Result<B256, bttc_pool::Error>;
+    /// Why it is not accepted, in words for the user.
+    fn submit(&self, transaction: Transaction) -> Result<B256, String>;
 
     /// The node's state.
     fn status(&self) -> NodeStatus;

@@ -5,7 +5,7 @@ use crate::context::RpcContext;
 use crate::convert::RpcReceipt;
 use crate::errors;
 use alloy_primitives::{B256, Bytes};
-use bttc_types::{RecoveredTransaction, decode_transaction};
+use bttc_types::decode_transaction;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
@@ -40,11 +40,7 @@ async fn submit(context: &Arc<RpcContext>, bytes: Bytes) -> Result<B256> {
     let transaction = decode_transaction(&bytes).map_err(|error| errors::server(error.to_string()))?;
     context.pool.check_stateless(&transaction).map_err(|error| errors::server(error.to_string()))?;
     let context = Arc::clone(context);
-    let work = tokio::task::spawn_blocking(move || {
-        let recovered =
-            RecoveredTransaction::recover(transaction).map_err(|_| errors::server("invalid sender: bad signature"))?;
-        context.node.submit(recovered).map_err(|error| errors::server(error.to_string()))
-    });
+    let work = tokio::task::spawn_blocking(move || context.node.submit(transaction).map_err(errors::server));
     work.await.map_err(errors::internal)?
 }
 

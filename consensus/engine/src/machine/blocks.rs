@@ -1,16 +1,16 @@
 //! Blocks of the current height: from parts to a value that the core may vote for.
 
 use super::{Engine, Event, Output, Phase, Verdict};
-use crate::context::{BlockId, CoreAddress, CoreHeight};
+use crate::context::{BlockId, CoreAddress, CoreHeight, CoreVote};
 use crate::message::Message;
 use crate::record::WalRecord;
 use alloy_primitives::{Address, B256, Bytes};
 use bttc_types::{
-    Height, Part, PartSetBuilder, PartsHeader, ProvenBytes, Round, Signature, SignedProposal, authentic_block_hash,
-    split_into_parts,
+    Height, Mutant, Part, PartSetBuilder, PartsHeader, ProvenBytes, Round, Signature, SignedProposal,
+    authentic_block_hash, split_into_parts,
 };
 use malachitebft_core_consensus::{Input as CoreInput, LocallyProposedValue, ProposedValue};
-use malachitebft_core_types::{Round as CoreRound, Validity, ValueOrigin};
+use malachitebft_core_types::{NilOrVal, Round as CoreRound, Validity, ValueOrigin, VoteType};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -112,6 +112,19 @@ impl Blocks {
             }))
         }));
         messages
+    }
+
+    /// The mutant [`Mutant::LockRule`]: a prevote for nil becomes one for a good block of the round, whatever the voter is
+    /// locked on.
+    pub(super) fn break_lock(&self, vote: CoreVote, round: Round) -> CoreVote {
+        if !Mutant::LockRule.active() || vote.kind != VoteType::Prevote || vote.value != NilOrVal::Nil {
+            return vote;
+        }
+        let good =
+            self.announced.get(&round).into_iter().flatten().find(|hash| {
+                self.known.get(*hash).is_some_and(|known| matches!(known.judgement, Judgement::Valid { .. }))
+            });
+        CoreVote { value: good.map_or(NilOrVal::Nil, |hash| NilOrVal::Val(BlockId(*hash))), ..vote }
     }
 
     /// A block from the log: it was valid before the crash. `fed`: the core was told, so the log holds that too.

@@ -7,11 +7,11 @@ use crate::context::{CoreAddress, CoreSet, CoreVote, Ctx};
 use crate::guard::{Guard, LastSigned, Step, may_sign};
 use crate::message::{CertificateVote, Message, PRECOMMITS, RoundVotes, SKIP};
 use crate::record::{WalRecord, polka_votes};
-use crate::wal::WalStore;
+use crate::wal::Wal;
 use alloy_primitives::{Address, B256};
 use bttc_types::{
-    Certificate, Evidence, Height, PartsHeader, Proposal, Round, SecretKey, Signature, SignedProposal, SignedVote,
-    SigningDomain, Vote, VoteKind, recover,
+    Certificate, Evidence, Height, Mutant, PartsHeader, Proposal, Round, SecretKey, Signature, SignedProposal,
+    SignedVote, SigningDomain, Vote, VoteKind, recover,
 };
 use malachitebft_core_consensus::{
     ConsensusMsg, Effect, Input as CoreInput, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
@@ -31,7 +31,7 @@ pub(super) struct Env {
     pub(super) domain: SigningDomain,
     key: Option<(SecretKey, Box<dyn Guard>)>,
     pub(super) signing: Signing,
-    pub(super) wal: Box<dyn WalStore>,
+    pub(super) wal: Wal,
     /// Whether a log is kept (only validators keep one).
     pub(super) wal_on: bool,
     wal_dirty: bool,
@@ -110,6 +110,21 @@ pub(super) fn is_own_message(output: &Output, address: Address) -> bool {
     }
 }
 
+/// Whether what an output follows from must have reached the disk first: it leaves the node, or cannot be taken back.
+pub(super) fn needs_flush(output: &Output) -> bool {
+    match output {
+        Output::Broadcast(_) | Output::Send(..) | Output::Commit { .. } => true,
+        Output::Propose { .. }
+        | Output::Validate { .. }
+        | Output::RequestBlocks { .. }
+        | Output::Misbehaved { .. }
+        | Output::Evidence(_)
+        | Output::BetterCertificate(_)
+        | Output::Halt(_)
+        | Output::Event(_) => false,
+    }
+}
+
 impl Env {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
@@ -117,7 +132,7 @@ impl Env {
         domain: SigningDomain,
         key: Option<(SecretKey, Box<dyn Guard>)>,
         signing: Signing,
-        wal: Box<dyn WalStore>,
+        wal: Wal,
         set: CoreSet,
         height: Height,
         last_commit: Certificate,
@@ -190,6 +205,7 @@ impl Env {
     /// Makes the log survive a power cut; a failure stops signing.
     pub(super) fn flush(&mut self) {
         if self.wal_on
+            && !Mutant::FlushSkipped.active()
             && std::mem::take(&mut self.wal_dirty)
             && let Err(error) = self.wal.flush()
         {
@@ -270,7 +286,9 @@ impl Env {
         }
         let Some((key, guard)) = &mut self.key else { return REFUSED };
         let next = LastSigned { height, round, step, digest };
-        if let Err(error) = may_sign(guard.last().as_ref(), &next) {
+        if let Err(error) = may_sign(guard.last().as_ref(), &next)
+            && !Mutant::GuardOff.active()
+        {
             // Somewhere later it will sign again; here it may have signed something else.
             let refusal = error.to_string();
             self.outputs.push(Output::Event(Event::Refused(refusal)));
@@ -371,6 +389,7 @@ impl Env {
                 resume.resume_with(())
             }
             Effect::SignVote(vote, resume) => {
+                let vote = blocks.break_lock(vote, self.round);
                 let signature = match vote.to_vote() {
                     None => Signature::from_bytes([0; 65]),
                     Some(plain) => {

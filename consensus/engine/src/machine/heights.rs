@@ -5,7 +5,7 @@ use crate::Error;
 use crate::context::{CoreHeight, CoreSet};
 use crate::record::WalRecord;
 use alloy_primitives::B256;
-use bttc_types::{Certificate, Height, Round, ValidatorSet, authentic_block_hash, block_hash_of};
+use bttc_types::{Certificate, Height, Mutant, Round, ValidatorSet, authentic_block_hash, block_hash_of};
 use malachitebft_core_consensus::Input as CoreInput;
 use malachitebft_core_types::{TimeoutKind, VoteExtensionPolicy};
 use std::sync::Arc;
@@ -284,7 +284,9 @@ impl Engine {
         if let Some((block, peer, last)) = self.sync.next(self.head.height) {
             let certificate = block.certificate;
             let honest = authentic_block_hash(&block.block) == Ok(certificate.block_hash);
-            let good = if honest {
+            let good = if Mutant::CertificateUnchecked.active() {
+                Ok(())
+            } else if honest {
                 certificate.verify(&self.next_set.set, &self.env.domain).map_err(|error| error.to_string())
             } else {
                 Err("the certificate is for another block".to_owned())

@@ -12,7 +12,7 @@ use crate::context::{CoreAddress, CoreHeight, CoreSet, Ctx};
 use crate::guard::Guard;
 use crate::message::{CertifiedBlock, Message};
 use crate::sync::BlockSync;
-use crate::wal::WalStore;
+use crate::wal::Wal;
 use alloy_primitives::{Address, B256};
 use blocks::Blocks;
 use bttc_types::{Certificate, Evidence, Height, Round, SecretKey, SigningDomain, ValidatorSet};
@@ -332,7 +332,7 @@ impl Engine {
         config: EngineConfig,
         domain: SigningDomain,
         key: Option<(SecretKey, Box<dyn Guard>)>,
-        wal: Box<dyn WalStore>,
+        wal: Wal,
         start: StartInfo,
         now: Now,
     ) -> Self {
@@ -485,12 +485,16 @@ impl Engine {
         }
     }
 
-    /// Flushes the log, then lets the outputs out. What was to be published stays inside when that fails.
+    /// Flushes the log if something that is to leave the node or to be committed follows from it, then lets the outputs
+    /// out. What was to be published stays inside when that fails. A vote of somebody else alone needs no flush: at a
+    /// hundred validators that would be two hundred a height.
     fn finish(&mut self) -> Vec<Output> {
         if self.env.decided.is_some() && self.phase == Phase::Running {
             self.on_decided();
         }
-        self.env.flush();
+        if self.env.outputs.iter().any(effects::needs_flush) {
+            self.env.flush();
+        }
         let mut outputs = std::mem::take(&mut self.env.outputs);
         if matches!(self.env.signing, Signing::Off(_)) {
             self.core.params.enabled = false;

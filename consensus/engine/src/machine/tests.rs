@@ -4,10 +4,11 @@ use super::*;
 use crate::Error;
 use crate::guard::{Guard, LastSigned, MemoryGuard};
 use crate::message::CertifiedBlock;
-use crate::wal::{MemoryWal, WalContent, WalStore};
+use crate::wal::{LogDisk, Wal};
 use bttc_types::{Block, Validator, block_time_ms, set_block_time};
 use parking_lot_free::Shared;
 use std::collections::VecDeque;
+use std::io;
 
 /// A log and a guard that outlive the engine, as files do.
 mod parking_lot_free {
@@ -17,21 +18,55 @@ mod parking_lot_free {
     pub(super) struct Shared<T>(pub(super) Arc<Mutex<T>>);
 }
 
-impl WalStore for Shared<MemoryWal> {
-    fn load(&mut self) -> Result<Option<WalContent>, Error> {
-        self.0.lock().unwrap().load()
+/// A log file in memory: what a crash leaves, what is there now.
+#[derive(Clone, Default)]
+struct MemoryLog {
+    durable: Option<Vec<u8>>,
+    current: Option<Vec<u8>>,
+    broken: bool,
+}
+
+impl Shared<MemoryLog> {
+    fn change(&self, change: impl FnOnce(&mut MemoryLog)) -> io::Result<()> {
+        let mut log = self.0.lock().unwrap();
+        if log.broken {
+            return Err(io::Error::other("it was told to fail"));
+        }
+        change(&mut log);
+        Ok(())
     }
-    fn reset(&mut self, height: u64) -> Result<(), Error> {
-        self.0.lock().unwrap().reset(height)
+}
+
+impl LogDisk for Shared<MemoryLog> {
+    fn name(&self) -> String {
+        "memory".into()
     }
-    fn discard(&mut self) -> Result<(), Error> {
-        self.0.lock().unwrap().discard()
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.lock().unwrap().current.clone())
     }
-    fn append(&mut self, record: &[u8]) -> Result<(), Error> {
-        self.0.lock().unwrap().append(record)
+    fn replace(&mut self, content: &[u8]) -> io::Result<()> {
+        self.change(|log| {
+            log.current = Some(content.to_vec());
+            log.durable.clone_from(&log.current);
+        })
     }
-    fn flush(&mut self) -> Result<(), Error> {
-        self.0.lock().unwrap().flush()
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.change(|log| {
+            log.current.as_mut().unwrap().truncate(length as usize);
+            log.durable.clone_from(&log.current);
+        })
+    }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.change(|log| log.current.as_mut().unwrap().extend_from_slice(bytes))
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.change(|log| log.durable.clone_from(&log.current))
+    }
+    fn put_aside(&mut self) -> io::Result<()> {
+        self.change(|log| {
+            log.current = None;
+            log.durable = None;
+        })
     }
 }
 
@@ -47,7 +82,7 @@ impl Guard for Shared<MemoryGuard> {
 struct Node {
     engine: Option<Engine>,
     key: Option<SecretKey>,
-    wal: Shared<MemoryWal>,
+    wal: Shared<MemoryLog>,
     guard: Shared<MemoryGuard>,
     chain: Vec<CertifiedBlock>,
     signed: Vec<bttc_types::Vote>,
@@ -131,7 +166,7 @@ impl Network {
             own_signature_above_guard: None,
         };
         let key = node.key.clone().map(|key| (key, Box::new(node.guard.clone()) as Box<dyn Guard>));
-        let mut engine = Engine::new(config(), domain(), key, Box::new(node.wal.clone()), start, self.now);
+        let mut engine = Engine::new(config(), domain(), key, Wal::new(Box::new(node.wal.clone())), start, self.now);
         let outputs = engine.start(self.now);
         node.engine = Some(engine);
         self.take(index, outputs);

@@ -19,8 +19,8 @@ pub struct MemoryFaults {
 #[derive(Debug)]
 struct Inner {
     current: Arc<Tables>,
-    /// What a crash would leave: the state at the last durable write.
-    durable: Arc<Tables>,
+    /// What was there before each change since the last durable write, in order: a crash takes them back.
+    undo: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
     faults: MemoryFaults,
     writes: u64,
 }
@@ -35,12 +35,7 @@ impl Default for MemoryStore {
     fn default() -> Self {
         let empty: Arc<Tables> = Arc::new(vec![BTreeMap::new(); Table::ALL.len()]);
         Self {
-            inner: Mutex::new(Inner {
-                current: Arc::clone(&empty),
-                durable: empty,
-                faults: MemoryFaults::default(),
-                writes: 0,
-            }),
+            inner: Mutex::new(Inner { current: empty, undo: Vec::new(), faults: MemoryFaults::default(), writes: 0 }),
         }
     }
 }
@@ -64,7 +59,15 @@ impl MemoryStore {
     /// Loses everything that was written without `durable` since the last durable write: a power cut.
     pub fn crash(&self) {
         let mut inner = self.inner.lock();
-        inner.current = Arc::clone(&inner.durable);
+        let undo = std::mem::take(&mut inner.undo);
+        let tables = Arc::make_mut(&mut inner.current);
+        for (table, key, before) in undo.into_iter().rev() {
+            let Some(map) = tables.get_mut(table.index()) else { continue };
+            match before {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
     }
 
     fn tables(&self) -> Arc<Tables> {
@@ -118,18 +121,23 @@ impl Kv for MemoryStore {
         if inner.faults.fail_writes_from.is_some_and(|from| number >= from) {
             return Err(Error::Database { operation: "write", reason: format!("write {number} was told to fail") });
         }
+        let mut undo = std::mem::take(&mut inner.undo);
         let tables = Arc::make_mut(&mut inner.current);
         for (table, key, value) in batch.operations {
             if let Some(map) = tables.get_mut(table.index()) {
-                match value {
-                    Some(value) => map.insert(key, value),
+                let before = match value {
+                    Some(value) => map.insert(key.clone(), value),
                     None => map.remove(&key),
                 };
+                if !durable {
+                    undo.push((table, key, before));
+                }
             }
         }
         if durable {
-            inner.durable = Arc::clone(&inner.current);
+            undo.clear();
         }
+        inner.undo = undo;
         Ok(())
     }
 
