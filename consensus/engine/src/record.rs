@@ -114,6 +114,15 @@ impl WalRecord {
         if rest.is_empty() { Ok(record) } else { Err(malformed("trailing bytes".into())) }
     }
 
+    /// Whether it is a vote or a proposal of this validator.
+    pub(crate) fn is_of(&self, validator: Address) -> bool {
+        match self {
+            Self::Vote(vote) => vote.vote.validator == validator,
+            Self::Proposal(proposal, _) => proposal.proposer == validator,
+            Self::Timeout { .. } | Self::Value(_) | Self::Polka(_) | Self::Block(_) => false,
+        }
+    }
+
     /// The record for an input that the core wants logged; `None` for one that it never logs.
     pub(crate) fn from_input(input: &Input<Ctx>) -> Option<Self> {
         match input {

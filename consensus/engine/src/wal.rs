@@ -282,7 +282,8 @@ fn parse(name: &str, content: &[u8]) -> Result<Option<WalContent>, Error> {
             None => return Err(damaged(content.len().saturating_sub(rest.len()), result.height)),
             Some((crc, record, tail)) => {
                 if checksum(*length_bytes, record) != crc {
-                    if tail.is_empty() {
+                    // The last record, or one whose end and all that follows never left the page cache.
+                    if tail.iter().all(|byte| *byte == 0) {
                         result.torn = torn;
                         break;
                     }
@@ -361,6 +362,19 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let content = Wal::file(&path).load().unwrap().unwrap();
         assert_eq!((content.records.len(), content.torn), (5, 500));
+    }
+
+    #[test]
+    fn a_tail_whose_pages_were_never_written_is_torn_wherever_it_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, bytes) = written(dir.path());
+        for from in HEADER + 17..bytes.len() {
+            let mut zeroed = bytes.clone();
+            zeroed[from..].fill(0);
+            std::fs::write(&path, &zeroed).unwrap();
+            let content = Wal::file(&path).load().unwrap().unwrap();
+            assert_eq!((content.height, content.records.len()), (7, (from - HEADER - 17) / 108));
+        }
     }
 
     #[test]

@@ -26,17 +26,12 @@ pub fn recoveries() -> u64 {
     COUNT.get()
 }
 
-/// One more recovery, of a transaction's sender.
-pub(crate) fn count() {
-    COUNT.set(COUNT.get().wrapping_add(1));
-}
-
 pub(crate) fn remembered(
     digest: B256,
     signature: &Signature,
     recover: impl FnOnce() -> Result<Address, Error>,
 ) -> Result<Address, Error> {
-    count();
+    COUNT.set(COUNT.get().wrapping_add(1));
     MEMORY.with_borrow_mut(|memory| {
         let Some((capacity, results)) = memory else { return recover() };
         if let Some(known) = results.get(&(digest, *signature)) {

@@ -1,8 +1,7 @@
 //! A transaction whose sender is known.
 
-use crate::{Error, Transaction};
+use crate::{Error, Signature, Transaction, recover};
 use alloy_consensus::Transaction as _;
-use alloy_consensus::transaction::SignerRecoverable;
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{Address, B256, Bytes};
 
@@ -25,8 +24,15 @@ impl RecoveredTransaction {
     /// # Errors
     /// [`Error::InvalidSignature`], for high `s` too (EIP-2).
     pub fn recover(transaction: Transaction) -> Result<Self, Error> {
-        crate::recovery::count();
-        let sender = transaction.recover_signer().map_err(|_| Error::InvalidSignature)?;
+        // By this crate's own recovery, so that no feature of a library decides which implementation runs.
+        let signature = transaction.signature();
+        let mut bytes = [0u8; 65];
+        let (r, rest) = bytes.split_at_mut(32);
+        let (s, v) = rest.split_at_mut(32);
+        r.copy_from_slice(&signature.r().to_be_bytes::<32>());
+        s.copy_from_slice(&signature.s().to_be_bytes::<32>());
+        v.fill(u8::from(signature.v()));
+        let sender = recover(transaction.signature_hash(), &Signature::from_bytes(bytes))?;
         let encoded: Bytes = transaction.encoded_2718().into();
         Ok(Self { hash: *transaction.tx_hash(), transaction, sender, encoded })
     }

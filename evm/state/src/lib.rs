@@ -27,7 +27,7 @@ pub use account::{Account, AccountChange, EMPTY_CODE_HASH, StateDiff};
 pub use blocks::{BlockRecord, TransactionLocation};
 pub use check::{CheckReport, check_full};
 pub use error::Error;
-pub use kv::{Batch, Kv, KvRead, MemoryFaults, MemoryStore, RocksOptions, RocksStore, Table};
+pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemoryStore, RocksOptions, RocksStore, Table, Visitor};
 pub use prepare::PreparedState;
 pub use store::{Head, SCHEMA_VERSION, StateStore, StoreOptions};
 pub use trie::{EMPTY_ROOT_HASH, Proof, verify_account_proof};

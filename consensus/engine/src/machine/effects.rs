@@ -25,6 +25,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 /// Signatures that were verified in this height. Bounds the memory that votes of many rounds could take.
 const MAX_VERIFIED: usize = 16_384;
 
+/// A signature that verifies for nobody and is never published: the core's interface has no other way to refuse one.
+const REFUSED: Signature = Signature::from_bytes([0; 65]);
+
 /// Everything of the engine that the effect handler needs; the core itself is borrowed while it runs.
 pub(super) struct Env {
     pub(super) config: EngineConfig,
@@ -34,7 +37,10 @@ pub(super) struct Env {
     pub(super) wal: Wal,
     /// Whether a log is kept (only validators keep one).
     pub(super) wal_on: bool,
+    /// Whether something was appended since the last flush.
     wal_dirty: bool,
+    /// Whether that includes anything that the playing of the log could not make again.
+    wal_needed: bool,
     pub(super) replaying: bool,
     /// Records that the log held at the start.
     pub(super) loaded: HashSet<Vec<u8>>,
@@ -145,6 +151,7 @@ impl Env {
             signing,
             wal,
             wal_dirty: false,
+            wal_needed: false,
             replaying: false,
             loaded: HashSet::new(),
             queue: VecDeque::new(),
@@ -197,13 +204,24 @@ impl Env {
             return;
         }
         match self.wal.append(&bytes) {
-            Ok(()) => self.wal_dirty = true,
+            Ok(()) => {
+                self.wal_dirty = true;
+                self.wal_needed = true;
+            }
             Err(error) => self.wal_failed(&error),
+        }
+    }
+
+    /// Makes what was appended survive a power cut, if anything in it is needed; a failure stops signing.
+    pub(super) fn flush_needed(&mut self) {
+        if self.wal_needed {
+            self.flush();
         }
     }
 
     /// Makes the log survive a power cut; a failure stops signing.
     pub(super) fn flush(&mut self) {
+        self.wal_needed = false;
         if self.wal_on
             && !Mutant::FlushSkipped.active()
             && std::mem::take(&mut self.wal_dirty)
@@ -277,14 +295,15 @@ impl Env {
         found == signer
     }
 
-    /// Signs when the guard and the latch allow it. A zero signature, which verifies for nobody and is never
-    /// published, stands for a refusal: the core's interface has no other way to say no.
+    /// Signs when the guard and the latch allow it. What led the core to this step is flushed first: should the node die
+    /// after the guard was written and before the message went out, it plays the log, wants the same message again, and
+    /// the guard lets it. Otherwise the step's signature would be lost for good, and a height that needs it would never
+    /// end.
     fn sign(&mut self, step: Step, height: Height, round: Round, digest: B256) -> Signature {
-        const REFUSED: Signature = Signature::from_bytes([0; 65]);
         if self.signing != Signing::Ready {
             return REFUSED;
         }
-        let Some((key, guard)) = &mut self.key else { return REFUSED };
+        let Some((_, guard)) = &self.key else { return REFUSED };
         let next = LastSigned { height, round, step, digest };
         if let Err(error) = may_sign(guard.last().as_ref(), &next)
             && !Mutant::GuardOff.active()
@@ -294,13 +313,19 @@ impl Env {
             self.outputs.push(Output::Event(Event::Refused(refusal)));
             return REFUSED;
         }
-        if guard.last() != Some(next)
-            && let Err(error) = guard.record(next)
-        {
-            let reason = error.to_string();
-            self.stop_signing(reason);
-            return REFUSED;
+        if guard.last() != Some(next) {
+            self.flush();
+            let Some((_, guard)) = &mut self.key else { return REFUSED };
+            if self.signing != Signing::Ready {
+                return REFUSED;
+            }
+            if let Err(error) = guard.record(next) {
+                let reason = error.to_string();
+                self.stop_signing(reason);
+                return REFUSED;
+            }
         }
+        let Some((key, _)) = &self.key else { return REFUSED };
         let signature = key.sign(digest);
         self.verified.insert((digest, signature), key.address());
         signature
@@ -331,6 +356,9 @@ impl Env {
             }
             Effect::StartRound(height, round, proposer, _, resume) => {
                 self.round = round.as_u32().unwrap_or(0);
+                // The core sets this timer for others' proposals only. A proposer that cannot build must give the round
+                // up as well: others may wait for its prevote.
+                self.schedule(Timeout::propose(round));
                 let event = Event::RoundStarted { height: height.0, round: self.round, proposer: proposer.0 };
                 self.outputs.push(Output::Event(event));
                 resume.resume_with(())
@@ -391,7 +419,7 @@ impl Env {
             Effect::SignVote(vote, resume) => {
                 let vote = blocks.break_lock(vote, self.round);
                 let signature = match vote.to_vote() {
-                    None => Signature::from_bytes([0; 65]),
+                    None => REFUSED,
                     Some(plain) => {
                         let step = match plain.kind {
                             VoteKind::Prevote => Step::Prevote,
@@ -405,12 +433,16 @@ impl Env {
             }
             Effect::SignProposal(proposal, resume) => {
                 let signature = match proposal.to_proposal() {
-                    None => Signature::from_bytes([0; 65]),
+                    None => REFUSED,
                     Some(plain) => {
                         let digest = self.domain.proposal_digest(&plain);
                         self.sign(Step::Proposal, plain.height, plain.round, digest)
                     }
                 };
+                if signature == REFUSED {
+                    // The core took the timer back when it got the value, and will not hear of this proposal again.
+                    self.schedule(Timeout::propose(malachitebft_core_types::Proposal::round(&proposal)));
+                }
                 resume.resume_with(SignedMessage::new(proposal, signature))
             }
             Effect::VerifySignature(message, key, resume) => {
@@ -457,7 +489,13 @@ impl Env {
             }
             Effect::WalAppend(_, input, resume) => {
                 if let Some(record) = WalRecord::from_input(&input) {
+                    let needed = self.wal_needed;
                     self.log(&record);
+                    // Our own message follows from what was flushed before it was signed: it may be lost, until the next
+                    // one is signed.
+                    if record.is_of(self.address()) {
+                        self.wal_needed = needed;
+                    }
                 }
                 resume.resume_with(())
             }
@@ -471,14 +509,16 @@ impl Env {
     fn publish(&mut self, message: SignedConsensusMsg<Ctx>, blocks: &mut Blocks) {
         match message {
             SignedConsensusMsg::Vote(vote) => {
-                if let Some(plain) = vote.message.to_vote() {
+                if let Some(plain) = vote.message.to_vote()
+                    && vote.signature != REFUSED
+                {
                     self.own_votes.retain(|known| known.vote.kind != plain.kind);
                     self.own_votes.push(SignedVote { vote: plain, signature: vote.signature });
                 }
                 self.publish_vote(&vote);
             }
             SignedConsensusMsg::Proposal(proposal) => {
-                if proposal.signature.as_bytes() == &[0; 65] {
+                if proposal.signature == REFUSED {
                     return;
                 }
                 let Some(plain) = proposal.message.to_proposal() else { return };
@@ -516,7 +556,7 @@ impl Env {
     }
 
     fn publish_vote(&mut self, vote: &malachitebft_core_types::SignedVote<Ctx>) {
-        if vote.signature.as_bytes() == &[0; 65] {
+        if vote.signature == REFUSED {
             return;
         }
         if let Some(plain) = vote.message.to_vote() {

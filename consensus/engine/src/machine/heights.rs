@@ -20,7 +20,9 @@ const SYNC_PATIENCE_MS: u64 = 1_000;
 impl Engine {
     /// Reads the log. When it is about the next height, plays it: the same votes come out, with the signatures that
     /// the log holds, and the core stands where it stood.
-    pub(super) fn replay(&mut self) {
+    ///
+    /// Returns whether there was anything to play.
+    pub(super) fn replay(&mut self) -> bool {
         let next = self.head.height.saturating_add(1);
         let content = match self.env.wal.load() {
             _ if !self.env.wal_on => None,
@@ -44,8 +46,10 @@ impl Engine {
             }
         };
         let Some(content) = content.filter(|content| content.height == next && !content.records.is_empty()) else {
-            self.env.reset_wal(next);
-            return;
+            if self.phase == Phase::Waiting {
+                self.env.reset_wal(next);
+            }
+            return false;
         };
         let mut entries = Vec::new();
         let mut blocks = Vec::new();
@@ -59,7 +63,7 @@ impl Engine {
                     // The CRC was good, so another version wrote it: it cannot be replayed safely.
                     self.env.wal_on = false;
                     self.env.stop_signing(format!("write-ahead log: {error}"));
-                    return;
+                    return false;
                 }
             };
             match &record {
@@ -108,6 +112,17 @@ impl Engine {
             self.env.wanted = None;
             self.on_proposed(next, round, hash, bytes);
         }
+        true
+    }
+
+    /// Listening is over. The core dropped the votes of this height's steps while it could not sign, and no timeout
+    /// brings them back: others may wait for just these. So it starts the height again, as after a restart.
+    fn rejoin(&mut self) {
+        self.env.signing = Signing::Ready;
+        self.env.outputs.push(Output::Event(Event::Signing(Signing::Ready)));
+        if self.phase == Phase::Running && !self.replay() {
+            self.begin_height(self.env.height, true);
+        }
     }
 
     /// Everything that time alone makes necessary.
@@ -120,9 +135,7 @@ impl Engine {
         if let Signing::Listening { until_ms, until_height } = self.env.signing
             && (now >= until_ms || self.head.height >= until_height)
         {
-            self.env.signing = Signing::Ready;
-            self.env.outputs.push(Output::Event(Event::Signing(Signing::Ready)));
-            self.core.params.enabled = true;
+            self.rejoin();
         }
         while let Some(timeout) = self.env.due_timer() {
             self.feed(CoreInput::TimeoutElapsed(timeout));

@@ -493,7 +493,7 @@ impl Engine {
             self.on_decided();
         }
         if self.env.outputs.iter().any(effects::needs_flush) {
-            self.env.flush();
+            self.env.flush_needed();
         }
         let mut outputs = std::mem::take(&mut self.env.outputs);
         if matches!(self.env.signing, Signing::Off(_)) {

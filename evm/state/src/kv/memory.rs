@@ -70,6 +70,18 @@ impl MemoryStore {
         }
     }
 
+    /// A copy of what is there now.
+    pub fn copy(&self) -> Self {
+        let inner = self.inner.lock();
+        let copy = Inner {
+            current: Arc::new(inner.current.as_ref().clone()),
+            undo: Vec::new(),
+            faults: MemoryFaults::default(),
+            writes: 0,
+        };
+        Self { inner: Mutex::new(copy) }
+    }
+
     fn tables(&self) -> Arc<Tables> {
         Arc::clone(&self.inner.lock().current)
     }

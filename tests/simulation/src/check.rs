@@ -1,0 +1,221 @@
+//! The checker: what must hold at every height on every node, computed apart from the nodes.
+
+use crate::schedule::Schedule;
+use alloy_primitives::{Address, B256};
+use bttc_types::{Block, Certificate, Evidence, SignedProposal, SignedVote, SigningDomain, recover};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A broken property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which property.
+    pub property: &'static str,
+    /// What happened.
+    pub detail: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.property, self.detail)
+    }
+}
+
+/// Heights behind the slowest node whose signatures are remembered.
+const REMEMBERED: u64 = 64;
+
+/// The checker.
+#[derive(Debug)]
+pub struct Checker {
+    schedule: Schedule,
+    domain: SigningDomain,
+    /// Keys that may break any rule.
+    liars: BTreeSet<Address>,
+    /// Hash and state root decided at each height.
+    decided: BTreeMap<u64, (B256, B256)>,
+    /// What a key signed at (height, round, step).
+    signed: BTreeMap<(u64, u32, u8), HashMap<Address, B256>>,
+    /// Transactions in decided blocks, with their height.
+    included: HashMap<B256, u64>,
+    /// What each node has durably committed.
+    committed: Vec<u64>,
+    violations: Vec<Violation>,
+}
+
+impl Checker {
+    /// A checker of a chain.
+    pub fn new(schedule: Schedule, domain: SigningDomain, liars: BTreeSet<Address>, nodes: usize) -> Self {
+        Self {
+            schedule,
+            domain,
+            liars,
+            decided: BTreeMap::new(),
+            signed: BTreeMap::new(),
+            included: HashMap::new(),
+            committed: vec![0; nodes],
+            violations: Vec::new(),
+        }
+    }
+
+    /// What was found.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// Reports a broken property.
+    pub fn violated(&mut self, property: &'static str, detail: String) {
+        if self.violations.len() < 20 {
+            self.violations.push(Violation { property, detail });
+        }
+    }
+
+    /// Greatest decided height.
+    pub fn height(&self) -> u64 {
+        self.decided.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// Height in which a transaction was decided.
+    pub fn included(&self, transaction: &B256) -> Option<u64> {
+        self.included.get(transaction).copied()
+    }
+
+    /// Number of decided transactions.
+    pub fn transactions(&self) -> usize {
+        self.included.len()
+    }
+
+    /// What a node has committed.
+    pub fn committed(&self, node: usize) -> u64 {
+        self.committed.get(node).copied().unwrap_or(0)
+    }
+
+    /// A node committed a block.
+    pub fn on_commit(&mut self, node: usize, block: &Block, hash: B256, certificate: &Certificate, durable: bool) {
+        let height = block.header.number;
+        let known = self.decided.get(&height).copied();
+        match known {
+            Some((other, _)) if other != hash => {
+                self.violated("agreement", format!("height {height}: node {node} committed {hash}, others {other}"));
+            }
+            Some((_, root)) if root != block.header.state_root => {
+                self.violated("equal state", format!("height {height}: node {node} has another state root"));
+            }
+            Some(_) => {}
+            None => {
+                self.decided.insert(height, (hash, block.header.state_root));
+                for transaction in &block.transactions {
+                    if let Some(before) = self.included.insert(*transaction.tx_hash(), height) {
+                        let hash = transaction.tx_hash();
+                        self.violated("once", format!("transaction {hash} is in blocks {before} and {height}"));
+                    }
+                }
+                self.check_proposer(block);
+            }
+        }
+        self.check_certificate(node, hash, height, certificate);
+        let Some(committed) = self.committed.get_mut(node) else { return };
+        if durable {
+            let expected = *committed;
+            *committed = height.max(expected);
+        }
+        let least = self.committed.iter().min().copied().unwrap_or(0).saturating_sub(REMEMBERED);
+        self.signed.retain(|(height, ..), _| *height >= least);
+    }
+
+    /// The block was built by the proposer of the round in which it says it was built.
+    fn check_proposer(&mut self, block: &Block) {
+        let height = block.header.number;
+        let Ok(extra) = bttc_types::ExtraData::decode(&block.header.extra_data) else { return };
+        let proposer = self.schedule.at(height).proposer(extra.round).address;
+        // A liar in turn may name any beneficiary.
+        if block.header.beneficiary != proposer && !self.liars.contains(&proposer) {
+            let got = block.header.beneficiary;
+            self.violated(
+                "proposer",
+                format!("block {height} of round {} was built by {got}, the proposer is {proposer}", extra.round),
+            );
+        }
+    }
+
+    /// More than two thirds of the power signed, each of them once and well. The set is the schedule's, the signatures
+    /// are recovered here: nothing of the node's own verification is used.
+    fn check_certificate(&mut self, node: usize, hash: B256, height: u64, certificate: &Certificate) {
+        let set = self.schedule.at(height);
+        let mut seen = BTreeSet::new();
+        let mut power = 0u64;
+        let mut problem = None;
+        if (certificate.height, certificate.block_hash) != (height, hash) {
+            problem = Some("it is for another block".to_owned());
+        }
+        for entry in &certificate.signatures {
+            let Some(validator) = set.validators().get(usize::from(entry.index)) else {
+                problem = Some(format!("no validator has index {}", entry.index));
+                break;
+            };
+            let digest = self.domain.vote_digest(&certificate.vote(validator.address));
+            if recover(digest, &entry.signature) != Ok(validator.address) {
+                problem = Some(format!("signature {} is not of {}", entry.index, validator.address));
+                break;
+            }
+            if seen.insert(entry.index) {
+                power += validator.power;
+            }
+        }
+        let total: u64 = set.validators().iter().map(|validator| validator.power).sum();
+        if problem.is_none() && power * 3 <= total * 2 {
+            problem = Some(format!("its signers hold {power} of {total}"));
+        }
+        if let Some(problem) = problem {
+            self.violated("valid certificate", format!("height {height}, node {node}: {problem}"));
+        }
+    }
+
+    /// A node published a vote of its own.
+    pub fn on_vote(&mut self, vote: &SignedVote) {
+        let digest = self.domain.vote_digest(&vote.vote);
+        self.on_signature(vote.vote.validator, vote.vote.height, vote.vote.round, vote.vote.kind.code(), digest);
+    }
+
+    /// A node published a proposal of its own.
+    pub fn on_proposal(&mut self, proposal: &SignedProposal) {
+        let digest = self.domain.proposal_digest(&proposal.proposal);
+        let plain = &proposal.proposal;
+        self.on_signature(plain.proposer, plain.height, plain.round, 0, digest);
+    }
+
+    fn on_signature(&mut self, key: Address, height: u64, round: u32, step: u8, digest: B256) {
+        if self.liars.contains(&key) {
+            return;
+        }
+        let before = self.signed.entry((height, round, step)).or_default().insert(key, digest);
+        if before.is_some_and(|before| before != digest) {
+            let detail = format!("{key} signed twice at height {height}, round {round}, step {step}");
+            self.violated("one signature a step", detail);
+        }
+    }
+
+    /// A node found or accepted evidence.
+    pub fn on_evidence(&mut self, node: usize, evidence: &Evidence) {
+        let accused = evidence.validator();
+        if !self.liars.contains(&accused) {
+            let height = evidence.height();
+            self.violated("no honest accused", format!("node {node} accuses {accused} at height {height}"));
+        }
+    }
+
+    /// A node started: what it had committed durably must be there.
+    pub fn on_start(&mut self, node: usize, head: u64, hash: B256) {
+        let committed = self.committed(node);
+        if head < committed {
+            self.violated("nothing lost", format!("node {node} had committed {committed} and starts at {head}"));
+        }
+        if let Some((decided, _)) = self.decided.get(&head)
+            && *decided != hash
+        {
+            self.violated("agreement", format!("node {node} starts on another block {head}"));
+        }
+        // A commit may have reached the disk without anybody hearing of it.
+        if let Some(entry) = self.committed.get_mut(node) {
+            *entry = head.max(committed);
+        }
+    }
+}

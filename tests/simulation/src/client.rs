@@ -1,0 +1,81 @@
+//! Clients: send transfers from the development accounts, again and again until they are final.
+
+use alloy_consensus::{SignableTransaction, TxEip1559};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use bttc_genesis::DEV_KEYS;
+use bttc_types::{RecoveredTransaction, SecretKey};
+use std::sync::Arc;
+
+/// A transaction that was sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The transaction.
+    pub transaction: Arc<RecoveredTransaction>,
+    /// When it was sent last, microseconds.
+    pub at: u64,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub struct Clients {
+    keys: Vec<SecretKey>,
+    nonces: Vec<u64>,
+    chain_id: u64,
+    max_fee: u128,
+    calldata: usize,
+    /// What is not final yet.
+    pub open: Vec<Sent>,
+    /// How many were sent.
+    pub sent: u64,
+}
+
+impl Clients {
+    /// Clients of a chain whose base fee begins at `base_fee`.
+    pub fn new(chain_id: u64, base_fee: u64, calldata: usize) -> Self {
+        let keys: Vec<SecretKey> = DEV_KEYS.iter().filter_map(|(_, key)| SecretKey::from_bytes(&key.0).ok()).collect();
+        Self {
+            nonces: vec![0; keys.len()],
+            keys,
+            chain_id,
+            max_fee: u128::from(base_fee) * 100,
+            calldata,
+            open: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Makes the next transaction of an account.
+    pub fn make(&mut self, account: usize, now: u64) -> Option<Arc<RecoveredTransaction>> {
+        let account = account % self.keys.len();
+        let nonce = self.nonces[account];
+        self.nonces[account] += 1;
+        self.sent += 1;
+        let data: Vec<u8> = (0..self.calldata).map(|index| (index as u64 ^ self.sent) as u8 | 1).collect();
+        let transaction = TxEip1559 {
+            chain_id: self.chain_id,
+            nonce,
+            gas_limit: 21_000 + 40 * self.calldata as u64,
+            max_fee_per_gas: self.max_fee,
+            max_priority_fee_per_gas: 1,
+            to: TxKind::Call(Address::repeat_byte(0x77)),
+            value: U256::from(1),
+            access_list: Default::default(),
+            input: Bytes::from(data),
+        };
+        let transaction = Arc::new(sign(&self.keys[account], transaction)?);
+        self.open.push(Sent { transaction: Arc::clone(&transaction), at: now });
+        Some(transaction)
+    }
+}
+
+fn sign(key: &SecretKey, transaction: TxEip1559) -> Option<RecoveredTransaction> {
+    let signature = key.sign(transaction.signature_hash());
+    let bytes = signature.as_bytes();
+    let signature = alloy_primitives::Signature::from_scalars_and_parity(
+        B256::from_slice(&bytes[..32]),
+        B256::from_slice(&bytes[32..64]),
+        bytes[64] == 1,
+    );
+    RecoveredTransaction::decode(&transaction.into_signed(signature).encoded_2718()).ok()
+}

@@ -1,0 +1,137 @@
+//! `bttc-sim`: runs a simulated network and says what happened.
+
+use bttc_simulation::{Config, Fault, FaultCounts, FaultSet, Report, World};
+use clap::Parser;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Runs whole nodes in one process under virtual time. The same seed gives the same run.
+#[derive(Debug, Parser)]
+#[command(name = "bttc-sim")]
+struct Arguments {
+    /// Seed of the run, or of the first of several.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many runs, with consecutive seeds.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Number of nodes.
+    #[arg(long, default_value_t = 4)]
+    nodes: usize,
+    /// Heights that every honest node has to commit.
+    #[arg(long, default_value_t = 100)]
+    heights: u64,
+    /// `all`, `none` or names separated by commas.
+    #[arg(long, default_value = "all")]
+    faults: String,
+    /// Voting power in per cent that breaks the protocol; a third or more must end in a violation.
+    #[arg(long)]
+    byzantine_percent: Option<u64>,
+    /// Break a rule of the node itself (needs a build with `--features mutants`).
+    #[arg(long)]
+    mutant: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let level = std::env::var("BTTC_LOG").unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(good) => ExitCode::from(u8::from(!good)),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    if arguments.nodes == 0 || arguments.nodes > 255 {
+        return Err("--nodes must be 1 to 255".into());
+    }
+    if arguments.byzantine_percent.is_some_and(|percent| percent > 90) {
+        return Err("--byzantine-percent must be at most 90".into());
+    }
+    let faults = FaultSet::parse(&arguments.faults)?;
+    set_mutant(arguments.mutant.as_deref())?;
+    let mut failed = Vec::new();
+    let mut totals = (FaultCounts::default(), 0u64);
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds.max(1)) {
+        let mut config = Config::new(seed, arguments.nodes, arguments.heights, faults.clone());
+        config.byzantine_percent = arguments.byzantine_percent;
+        let start = Instant::now();
+        let report = World::new(config).run();
+        print_report(&report, arguments, seed, start.elapsed().as_secs_f64(), &faults);
+        totals.0.add(&report.faults);
+        totals.1 += report.height;
+        if !report.violations.is_empty() {
+            failed.push(seed);
+        }
+    }
+    if arguments.seeds > 1 {
+        println!("{} seeds, {} heights; failed: {failed:?}", arguments.seeds, totals.1);
+        println!("faults fired in all: {}", fired(&totals.0, &faults));
+        println!("{} of {} runs are good", arguments.seeds - failed.len() as u64, arguments.seeds);
+    }
+    Ok(failed.is_empty())
+}
+
+#[cfg(feature = "mutants")]
+fn set_mutant(name: Option<&str>) -> Result<(), String> {
+    let Some(name) = name else { return Ok(()) };
+    let found = bttc_types::Mutant::ALL.iter().find(|(_, known)| *known == name);
+    let (mutant, _) = found.ok_or_else(|| format!("unknown mutant {name:?}: {:?}", bttc_types::Mutant::ALL))?;
+    bttc_types::set_mutant(Some(*mutant));
+    Ok(())
+}
+
+#[cfg(not(feature = "mutants"))]
+fn set_mutant(name: Option<&str>) -> Result<(), String> {
+    match name {
+        None => Ok(()),
+        Some(_) => Err("this build has no mutants: build it with `--features mutants`".into()),
+    }
+}
+
+/// How often each kind fired, in words.
+fn fired(counts: &FaultCounts, faults: &FaultSet) -> String {
+    let on = Fault::ALL.iter().filter(|fault| faults.has(**fault));
+    let words: Vec<String> = on.map(|fault| format!("{fault} {}", counts.of(*fault))).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+fn print_report(report: &Report, arguments: &Arguments, seed: u64, seconds: f64, faults: &FaultSet) {
+    let virtual_seconds = report.virtual_us as f64 / 1e6;
+    let percentile = |share: f64| {
+        let index = (report.finality_us.len() as f64 * share) as usize;
+        report.finality_us.get(index.min(report.finality_us.len().saturating_sub(1))).map_or(0.0, |us| *us as f64 / 1e3)
+    };
+    println!("seed {seed}, {} nodes, height {}, faults {faults}", arguments.nodes, report.height);
+    println!(
+        "{:.1} heights per second of computing, {:.2} per second of virtual time ({virtual_seconds:.1} s)",
+        report.height as f64 / seconds,
+        report.height as f64 / virtual_seconds
+    );
+    println!("finality ms: p50 {:.0}, p90 {:.0}, p99 {:.0}", percentile(0.5), percentile(0.9), percentile(0.99));
+    println!(
+        "{} messages, {} effects on disks, {} transactions, {} further rounds, {} proofs of misbehaviour",
+        report.messages, report.effects, report.transactions, report.extra_rounds, report.evidence
+    );
+    println!("faults fired: {}", fired(&report.faults, faults));
+    println!("trace hash {}", report.trace);
+    println!("violations: {}", report.violations.len());
+    for violation in &report.violations {
+        println!("violated: {violation}");
+    }
+    if report.violations.is_empty() {
+        println!("ok: seed {seed}, {} heights in {seconds:.1} s", report.height);
+    } else {
+        let percent = arguments.byzantine_percent.map_or(String::new(), |p| format!(" --byzantine-percent {p}"));
+        let mutant = arguments.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"));
+        println!(
+            "FAILED: seed {seed}; replay with: cargo run --release --bin bttc-sim -- --seed {seed} --nodes {} --heights \
+             {} --faults {faults}{percent}{mutant}",
+            arguments.nodes, arguments.heights
+        );
+    }
+}
