@@ -114,12 +114,17 @@ impl WalRecord {
         if rest.is_empty() { Ok(record) } else { Err(malformed("trailing bytes".into())) }
     }
 
-    /// Whether it is a vote or a proposal of this validator.
-    pub(crate) fn is_of(&self, validator: Address) -> bool {
+    /// The signature, if it is a vote or a proposal of this validator.
+    pub(crate) fn signature_of(&self, validator: Address) -> Option<Signature> {
         match self {
-            Self::Vote(vote) => vote.vote.validator == validator,
-            Self::Proposal(proposal, _) => proposal.proposer == validator,
-            Self::Timeout { .. } | Self::Value(_) | Self::Polka(_) | Self::Block(_) => false,
+            Self::Vote(vote) if vote.vote.validator == validator => Some(vote.signature),
+            Self::Proposal(proposal, signature) if proposal.proposer == validator => Some(*signature),
+            Self::Vote(_)
+            | Self::Proposal(..)
+            | Self::Timeout { .. }
+            | Self::Value(_)
+            | Self::Polka(_)
+            | Self::Block(_) => None,
         }
     }
 

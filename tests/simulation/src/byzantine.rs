@@ -77,6 +77,23 @@ impl Byzantine {
         found.clone().find(|(_, of, _)| *of == round).or_else(|| found.next()).map(|(_, _, hash)| *hash)
     }
 
+    /// The two blocks proposed in a round, the one with the lower hash first.
+    fn two_proposed_in(&self, height: u64, round: Round) -> Option<(B256, B256)> {
+        let found = self.proposed.iter().filter(|entry| (entry.0, entry.1) == (height, round)).map(|entry| entry.2);
+        let mut hashes: Vec<B256> = found.collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        match hashes.as_slice() {
+            [low, .., high] => Some((*low, *high)),
+            _ => None,
+        }
+    }
+
+    /// Whose half hears first of a block of ours: the lower hash goes to the even half.
+    fn half_of(&self, height: u64, round: Round, hash: B256) -> bool {
+        self.two_proposed_in(height, round).is_some_and(|(low, _)| low != hash)
+    }
+
     /// What is sent instead of a message of its own engine; and whether a lie was told.
     pub fn instead(
         &mut self,
@@ -99,7 +116,8 @@ impl Byzantine {
             },
             // The odd half gets the other block.
             (Message::Part(part), Fault::DoubleProposal) if self.has_other(part.height, part.round) => {
-                Some(vec![(Audience::Half(false), 0, message.clone())])
+                let half = self.half_of(part.height, part.round, part.block_hash);
+                Some(vec![(Audience::Half(half), 0, message.clone())])
             }
             (Message::Part(_), Fault::GarbageParts) => Some(vec![(Audience::Half(false), 0, message.clone())]),
             _ => None,
@@ -131,14 +149,18 @@ impl Byzantine {
         let random_hash = |rng: &mut ChaCha8Rng| Some(B256::from(rng.random::<[u8; 32]>()));
         match kind {
             Fault::DoubleVote | Fault::DoubleProposal => {
-                let other = match (&self.other, plain.block_hash) {
-                    (Some(other), _) if (other.height, other.round) == (plain.height, plain.round) => Some(other.hash),
-                    (_, Some(_)) if rng.random_bool(0.5) => None,
-                    (_, Some(hash)) => {
+                // All liars know of each other's second blocks, and back each block where it is heard first.
+                if let Some((low, high)) = self.two_proposed_in(plain.height, plain.round) {
+                    let vote = |hash| signed(Vote { block_hash: Some(hash), ..plain.clone() });
+                    return Some(vec![(Audience::Half(false), 0, vote(low)), (Audience::Half(true), 0, vote(high))]);
+                }
+                let other = match plain.block_hash {
+                    Some(_) if rng.random_bool(0.5) => None,
+                    Some(hash) => {
                         let found = self.proposed.iter().rev().find(|entry| entry.0 == plain.height && entry.2 != hash);
                         found.map(|entry| entry.2).or_else(|| random_hash(rng))
                     }
-                    (_, None) => self.proposed_in(plain.height, plain.round).or_else(|| random_hash(rng)),
+                    None => self.proposed_in(plain.height, plain.round).or_else(|| random_hash(rng)),
                 };
                 let second = signed(Vote { block_hash: other, ..plain.clone() });
                 Some(vec![(Audience::Half(false), 0, original), (Audience::Half(true), 0, second)])
@@ -207,10 +229,11 @@ impl Byzantine {
     ) -> Option<Vec<Lie>> {
         let plain = &proposal.proposal;
         let other = self.other.clone().filter(|other| (other.height, other.round) == (plain.height, plain.round))?;
-        let mut lies = vec![(Audience::Half(false), 0, Message::Proposal(proposal.clone()))];
+        let half = self.half_of(plain.height, plain.round, plain.block_hash);
+        let mut lies = vec![(Audience::Half(half), 0, Message::Proposal(proposal.clone()))];
         let mine = Proposal { block_hash: other.hash, ..plain.clone() };
         lies.extend(
-            proposal_messages(&mine, &other.bytes, key, domain).into_iter().map(|m| (Audience::Half(true), 0, m)),
+            proposal_messages(&mine, &other.bytes, key, domain).into_iter().map(|m| (Audience::Half(!half), 0, m)),
         );
         Some(lies)
     }

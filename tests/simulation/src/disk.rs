@@ -235,6 +235,11 @@ impl Disk {
         true
     }
 
+    /// Loses the log. False: there was none.
+    pub fn lose_log(&self) -> bool {
+        self.state.lock().log.take().is_some()
+    }
+
     /// A copy of the disk as a backup tool would take it while nothing is written.
     pub fn copy(&self) -> Self {
         let state = self.state.lock();

@@ -43,6 +43,8 @@ faults! {
     FullDisk = "full-disk",
     /// A byte of the log's synced part flips while the node is down.
     LogDamage = "log-damage",
+    /// The log is gone when the node starts again.
+    LogLoss = "log-loss",
     /// A node's wall clock jumps.
     ClockSkew = "clock-skew",
     /// The validator set changes at an epoch's boundary.

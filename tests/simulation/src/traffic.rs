@@ -311,7 +311,14 @@ impl World {
                 last_commit: last_commit.clone(),
                 time_ms: time_ms + 1,
             };
-            let other = proposed(&application.serve(second, &mut filled(limit)).answer);
+            let blocks = [second, request.clone()]
+                .map(|request| proposed(&application.serve(request, &mut filled(limit)).answer));
+            for known in blocks.iter().flatten() {
+                for liar in self.nodes.iter_mut().filter_map(|node| node.byzantine.as_mut()) {
+                    liar.proposed.push((known.height, known.round, known.hash));
+                }
+            }
+            let [other, _] = blocks;
             if let Some(byzantine) = &mut self.nodes[index].byzantine {
                 byzantine.other = other;
             }

@@ -28,10 +28,10 @@ pub struct Weather {
     calm_target: u64,
     /// Nodes whose disks are full, until when.
     pub full: BTreeMap<usize, u64>,
-    /// Whether the next node that dies finds its log damaged.
-    pub damage_next: bool,
-    /// Whether a node with a damaged log is about.
-    pub damaged: bool,
+    /// Whether the next node that dies finds its log damaged or gone.
+    pub damage_next: Option<Fault>,
+    /// A node without a good log, and its head at that time: there is one at a time, until the chain is past that.
+    pub damaged: Option<(usize, u64)>,
     /// Last progress of the slowest honest node: height and time.
     progress: (u64, u64),
 }
@@ -44,8 +44,8 @@ impl Default for Weather {
             calm_since: 0,
             calm_target: CALM_HEIGHTS,
             full: BTreeMap::new(),
-            damage_next: false,
-            damaged: false,
+            damage_next: None,
+            damaged: None,
             progress: (0, 0),
         }
     }
@@ -69,6 +69,7 @@ const STORM: &[Fault] = &[
     Fault::FailedSync,
     Fault::FullDisk,
     Fault::LogDamage,
+    Fault::LogLoss,
     Fault::ClockSkew,
 ];
 
@@ -144,7 +145,7 @@ impl World {
 
     fn begin_calm(&mut self) {
         self.links.heal();
-        self.weather.damage_next = false;
+        self.weather.damage_next = None;
         for (node, _) in std::mem::take(&mut self.weather.full) {
             self.nodes[node].disk.set_full(false);
         }
@@ -165,11 +166,17 @@ impl World {
 
     /// What operators do: restart a node that has stopped signing, once its cause is gone.
     fn operators(&mut self) {
+        if let Some((node, height)) = self.weather.damaged
+            && self.nodes[node].head().is_some_and(|head| head > height + 1)
+        {
+            self.weather.damaged = None;
+        }
         for index in 0..self.nodes.len() {
             if self.weather.full.contains_key(&index) {
                 continue;
             }
-            let hurt = self.nodes[index].disk.is_hurt();
+            let damaged = self.weather.damaged.is_some_and(|(node, _)| node == index);
+            let hurt = damaged || self.nodes[index].disk.is_hurt();
             let liar = self.nodes[index].liar;
             let head = self.nodes[index].head().unwrap_or(0);
             let Some(running) = &mut self.nodes[index].running else { continue };
@@ -185,10 +192,8 @@ impl World {
             }
             let off_since = *running.off_since.get_or_insert(head);
             // A damaged log forbids signing at its height: the chain has to pass it first.
-            if !reason.contains("damaged") || head > off_since {
-                if reason.contains("damaged") {
-                    self.weather.damaged = false;
-                }
+            let log_is_bad = reason.contains("damaged") || reason.contains("contradicts");
+            if !log_is_bad || head > off_since {
                 self.kill(index);
             }
         }
@@ -230,9 +235,9 @@ impl World {
                 self.weather.full.insert(victim, until);
             }
             // Only where the rest can go on without that node: a height at which a third may not sign stands still.
-            Fault::LogDamage => {
+            Fault::LogDamage | Fault::LogLoss => {
                 if !self.nodes.iter().any(|node| node.liar) && self.nodes.len() >= 4 {
-                    self.weather.damage_next = true;
+                    self.weather.damage_next = Some(fault);
                     self.crash(victim);
                 }
             }

@@ -256,6 +256,16 @@ impl World {
         honest.map(|node| self.checker.committed(node.index)).min().unwrap_or(0)
     }
 
+    /// A node.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// The height that a node has durably committed.
+    pub fn committed(&self, index: usize) -> u64 {
+        self.checker.committed(index)
+    }
+
     /// Runs to the end.
     pub fn run(mut self) -> Report {
         /// Signatures remembered for all nodes together.
@@ -364,15 +374,18 @@ impl World {
             let incarnation = self.nodes[peer].incarnation;
             self.at(now + 50_000, Event::Arrive { to: peer, incarnation, item: Item::Gone(index) });
         }
-        if self.weather.damage_next
+        if let Some(fault) = self.weather.damage_next
             && !self.nodes[index].liar
-            && !self.weather.damaged
+            && self.weather.damaged.is_none()
             && self.is_dispensable(index)
-            && self.nodes[index].disk.damage_log(&mut self.rng)
         {
-            self.weather.damage_next = false;
-            self.weather.damaged = true;
-            self.faults.count(Fault::LogDamage);
+            let disk = &self.nodes[index].disk;
+            let done = if fault == Fault::LogLoss { disk.lose_log() } else { disk.damage_log(&mut self.rng) };
+            if done {
+                self.weather.damage_next = None;
+                self.weather.damaged = Some((index, self.checker.committed(index)));
+                self.faults.count(fault);
+            }
         }
         let pause = if self.weather.calm { 200_000 } else { self.rng.random_range(100_000..4_000_000) };
         self.at(now + pause, Event::Start(index));

@@ -42,6 +42,10 @@ pub(super) struct Env {
     /// Whether that includes anything that the playing of the log could not make again.
     wal_needed: bool,
     pub(super) replaying: bool,
+    /// What the core found wrong with the log.
+    pub(super) replay_error: Option<String>,
+    /// Signatures that this run of the node made in this height.
+    made: HashSet<Signature>,
     /// Records that the log held at the start.
     pub(super) loaded: HashSet<Vec<u8>>,
     pub(super) queue: VecDeque<CoreInput<Ctx>>,
@@ -153,6 +157,8 @@ impl Env {
             wal_dirty: false,
             wal_needed: false,
             replaying: false,
+            replay_error: None,
+            made: HashSet::new(),
             loaded: HashSet::new(),
             queue: VecDeque::new(),
             outputs: Vec::new(),
@@ -249,6 +255,7 @@ impl Env {
     pub(super) fn clear_height(&mut self) {
         self.timers.clear();
         self.verified.clear();
+        self.made.clear();
         self.queue.clear();
         self.round = 0;
         self.wanted = None;
@@ -328,6 +335,7 @@ impl Env {
         let Some((key, _)) = &self.key else { return REFUSED };
         let signature = key.sign(digest);
         self.verified.insert((digest, signature), key.address());
+        self.made.insert(signature);
         signature
     }
 
@@ -489,12 +497,18 @@ impl Env {
             }
             Effect::WalAppend(_, input, resume) => {
                 if let Some(record) = WalRecord::from_input(&input) {
-                    let needed = self.wal_needed;
-                    self.log(&record);
-                    // Our own message follows from what was flushed before it was signed: it may be lost, until the next
-                    // one is signed.
-                    if record.is_of(self.address()) {
-                        self.wal_needed = needed;
+                    match record.signature_of(self.address()) {
+                        None => self.log(&record),
+                        // Our own message follows from what was flushed before it was signed: it may be lost, until the
+                        // next one is signed.
+                        Some(own) if self.made.contains(&own) => {
+                            let needed = self.wal_needed;
+                            self.log(&record);
+                            self.wal_needed = needed;
+                        }
+                        // A peer brings back what we signed before our log was lost. It counts, but it does not follow
+                        // from this log, and playing it would contradict it.
+                        Some(_) => {}
                     }
                 }
                 resume.resume_with(())

@@ -96,11 +96,23 @@ impl Engine {
         self.core.index_wal_entries(entries.iter());
         self.begin_height(next, true);
         for entry in entries {
-            self.feed(entry);
+            if self.env.replay_error.is_none() {
+                self.feed(entry);
+            }
         }
         self.core.reset_entries_index();
         self.env.replaying = false;
         self.env.loaded.clear();
+        if let Some(error) = self.env.replay_error.take() {
+            // As with damage: whatever was signed at this height is not known, so nothing more is.
+            self.env.wal_on = false;
+            self.env.stop_signing(format!(
+                "the write-ahead log of height {next} contradicts itself ({error}): let the node follow the chain past \
+                 that height, then restart it"
+            ));
+            self.begin_height(next, false);
+            return true;
+        }
         for proposal in &proposals {
             self.restore_proposal(proposal);
         }

@@ -479,6 +479,11 @@ impl Engine {
                 with: effect => env.on_effect(effect, blocks)
             );
             if let Err(error) = result {
+                self.env.queue.clear();
+                if self.env.replaying {
+                    self.env.replay_error.get_or_insert(error.to_string());
+                    return;
+                }
                 self.env.outputs.push(Output::Halt(format!("consensus core: {error}")));
                 return;
             }
