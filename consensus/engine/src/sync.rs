@@ -25,6 +25,8 @@ struct Peer {
     busy: bool,
     failures: u32,
     rests_until: u64,
+    /// How often it was asked: the load is spread over all peers.
+    asked: u64,
 }
 
 #[derive(Debug)]
@@ -146,11 +148,12 @@ impl BlockSync {
                 .peers
                 .iter()
                 .filter(|(_, peer)| !peer.busy && peer.rests_until <= now && peer.height >= from)
-                .min_by_key(|(key, peer)| (peer.failures, **key))
+                .min_by_key(|(key, peer)| (peer.failures, peer.asked, **key))
                 .map(|(key, _)| *key);
             let Some(peer) = candidate else { break };
             if let Some(entry) = self.peers.get_mut(&peer) {
                 entry.busy = true;
+                entry.asked = entry.asked.saturating_add(1);
             }
             self.ranges.insert(from, Range::Requested { peer, deadline: now.saturating_add(timeout) });
             requests.push(Request { peer, from, count });
@@ -184,7 +187,10 @@ impl BlockSync {
         }
         let contiguous = blocks.iter().zip(from..).all(|(block, height)| block.certificate.height == height)
             && blocks.len() as u64 <= SYNC_BATCH;
-        let contiguous = contiguous || Mutant::SyncContiguity.active();
+        let ascending = blocks.windows(2).all(
+            |pair| matches!(pair, [a, b] if a.certificate.height < b.certificate.height && a.certificate.height >= from),
+        );
+        let contiguous = contiguous || (Mutant::SyncContiguity.active() && ascending);
         if blocks.is_empty() || !contiguous {
             self.ranges.remove(&from);
             self.failed(peer, now);

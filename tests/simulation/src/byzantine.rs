@@ -253,7 +253,7 @@ impl Byzantine {
 
     /// What a request for blocks is answered with instead of these.
     pub fn lie_about_blocks(&self, blocks: &mut Vec<CertifiedBlock>, rng: &mut ChaCha8Rng) {
-        match rng.random_range(0..6) {
+        match rng.random_range(0..9) {
             // Too few signatures.
             0 => {
                 for block in blocks.iter_mut() {
@@ -271,11 +271,11 @@ impl Byzantine {
                 }
             }
             // A hole.
-            2 if blocks.len() > 1 => {
+            2..=5 if blocks.len() > 1 => {
                 blocks.remove(rng.random_range(0..blocks.len() - 1));
             }
-            3 => blocks.reverse(),
-            4 => blocks.clear(),
+            6 => blocks.reverse(),
+            7 => blocks.clear(),
             // A certificate of its own making.
             _ => {
                 for block in blocks.iter_mut() {

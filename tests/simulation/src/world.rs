@@ -387,7 +387,12 @@ impl World {
                 self.faults.count(fault);
             }
         }
-        let pause = if self.weather.calm { 200_000 } else { self.rng.random_range(100_000..4_000_000) };
+        let pause = match self.weather.calm {
+            true => 200_000,
+            // Long enough to have many blocks to fetch.
+            false if self.rng.random_bool(0.15) => self.rng.random_range(5_000_000..25_000_000),
+            false => self.rng.random_range(100_000..4_000_000),
+        };
         self.at(now + pause, Event::Start(index));
     }
 
