@@ -12,6 +12,7 @@ pub mod disk;
 pub mod fault;
 pub mod links;
 pub mod node;
+pub mod performance;
 pub mod schedule;
 pub mod trace;
 mod traffic;

@@ -1,5 +1,6 @@
 //! `bttc-sim`: runs a simulated network and says what happened.
 
+use bttc_simulation::performance::{finality, measure};
 use bttc_simulation::{Config, Fault, FaultCounts, FaultSet, Report, World};
 use clap::Parser;
 use std::process::ExitCode;
@@ -30,6 +31,9 @@ struct Arguments {
     /// Break a rule of the node itself (needs a build with `--features mutants`).
     #[arg(long)]
     mutant: Option<String>,
+    /// Measure this machine's CPU costs, then simulated finality for these numbers of validators, and nothing else.
+    #[arg(long, value_delimiter = ',', value_name = "VALIDATORS")]
+    performance: Vec<usize>,
 }
 
 fn main() -> ExitCode {
@@ -46,6 +50,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if !arguments.performance.is_empty() {
+        return performance(arguments);
+    }
     if arguments.nodes == 0 || arguments.nodes > 255 {
         return Err("--nodes must be 1 to 255".into());
     }
@@ -74,6 +81,38 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         println!("{} of {} runs are good", arguments.seeds - failed.len() as u64, arguments.seeds);
     }
     Ok(failed.is_empty())
+}
+
+fn performance(arguments: &Arguments) -> Result<bool, String> {
+    let costs = measure()?;
+    println!(
+        "charged: {} ns a signature, {} ns a byte, {} ns a transaction, {} us a block, {} ms a flush; one core a node",
+        costs.recovery,
+        costs.byte,
+        costs.transaction,
+        costs.block / 1_000,
+        costs.sync / 1_000_000
+    );
+    println!("validators  floor ms  median ms  p99 ms  median/floor  transactions a block  heights");
+    let mut good = true;
+    for nodes in &arguments.performance {
+        if !(4..=255).contains(nodes) {
+            return Err("--performance takes numbers from 4 to 255".into());
+        }
+        let result = finality(*nodes, arguments.heights, costs);
+        println!(
+            "{:>10} {:>9.0} {:>10.0} {:>7.0} {:>13.2} {:>21.0} {:>8}",
+            result.nodes,
+            result.floor_ms,
+            result.median_ms,
+            result.p99_ms,
+            result.median_ms / result.floor_ms,
+            result.transactions,
+            result.heights
+        );
+        good &= result.violations == 0;
+    }
+    Ok(good)
 }
 
 #[cfg(feature = "mutants")]

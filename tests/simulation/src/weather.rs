@@ -166,8 +166,13 @@ impl World {
 
     /// What operators do: restart a node that has stopped signing, once its cause is gone.
     fn operators(&mut self) {
+        // It is over when the chain is past that height and the node has been started again since.
         if let Some((node, height)) = self.weather.damaged
             && self.nodes[node].head().is_some_and(|head| head > height + 1)
+            && self.nodes[node]
+                .running
+                .as_ref()
+                .is_some_and(|running| !matches!(running.engine.signing(), Signing::Off(_)))
         {
             self.weather.damaged = None;
         }

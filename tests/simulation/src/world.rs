@@ -462,8 +462,10 @@ impl World {
             let mut batch = Vec::new();
             // The clients stop when the run is about to end, so that all they sent can become final.
             if self.least_height() < self.config.heights {
-                let account = self.rng.random_range(0..10);
-                batch.extend(self.clients.make(account, self.now));
+                for _ in 0..self.batch_size() {
+                    let account = self.rng.random_range(0..10);
+                    batch.extend(self.clients.make(account, self.now));
+                }
             }
             let now = self.now;
             for sent in self.clients.open.iter_mut().filter(|sent| now.saturating_sub(sent.at) > PATIENCE_US) {
@@ -480,8 +482,13 @@ impl World {
                 }
             }
         }
-        let pause = (1_000_000.0 / rate) as u64;
+        let pause = (1_000_000.0 * self.batch_size() as f64 / rate) as u64;
         self.at(self.now + pause.max(1), Event::Clients);
+    }
+
+    /// Transactions that are sent at once: more than one when there are many.
+    fn batch_size(&self) -> u64 {
+        ((self.config.transactions_per_second / 20.0) as u64).max(1)
     }
 }
 
