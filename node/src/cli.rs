@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// The consensus write-ahead log.
     #[command(subcommand)]
     Wal(WalCommand),
+    /// What the consensus key signed last, to take to another machine.
+    #[command(subcommand)]
+    Signer(SignerCommand),
     /// The database of a stopped node.
     #[command(subcommand)]
     Db(DbCommand),
@@ -193,6 +196,20 @@ pub(crate) enum GenesisCommand {
 pub(crate) enum WalCommand {
     /// Print the records in readable form.
     Dump(HomeArgs),
+}
+
+/// `signer` commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SignerCommand {
+    /// Print the last signature of a stopped node's key as JSON.
+    Export(HomeArgs),
+    /// Take over a last signature: creates this home's guard or raises it, never lowers it.
+    Import {
+        #[command(flatten)]
+        home: HomeArgs,
+        /// The file that `export` printed.
+        file: PathBuf,
+    },
 }
 
 /// `db` commands.

@@ -1,11 +1,13 @@
 //! What each command does.
 
-use crate::cli::{Cli, Command, ConfigCommand, DbCommand, GenesisCommand, HomeArgs, InitArgs, KeysCommand, WalCommand};
+use crate::cli::{
+    Cli, Command, ConfigCommand, DbCommand, GenesisCommand, HomeArgs, InitArgs, KeysCommand, SignerCommand, WalCommand,
+};
 use crate::config::{self, Config, ConsensusSection};
 use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::node::{self, Setup};
-use crate::{dev, logging};
+use crate::{dev, logging, signer};
 use alloy_primitives::Address;
 use bttc_engine::{FileGuard, Wal, WalRecord};
 use bttc_executor::genesis_header;
@@ -24,6 +26,8 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
         Command::Dev(args) => dev::run(&args),
         Command::Genesis(command) => genesis(command),
         Command::Wal(WalCommand::Dump(args)) => wal_dump(&args),
+        Command::Signer(SignerCommand::Export(args)) => signer::export(&args.home),
+        Command::Signer(SignerCommand::Import { home, file }) => signer::import(&home.home, &file),
         Command::Db(command) => db(command),
         Command::Config(ConfigCommand::Show(args)) => {
             let flags = matches.subcommand_matches("config").and_then(|matches| matches.subcommand_matches("show"));
@@ -72,7 +76,7 @@ fn init(args: &InitArgs) -> eyre::Result<()> {
         }
         let secret = keys::create(&home, KeyRole::Consensus, &password)?;
         // The key was made this moment, so it has never signed.
-        FileGuard::create(&home.guard(), keys::address(&secret)?, None)?;
+        FileGuard::create(&home.guard(), keys::address(&secret)?)?;
     }
     if let Some(file) = &args.genesis {
         let text = std::fs::read_to_string(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
@@ -109,7 +113,7 @@ fn run_keys(command: KeysCommand) -> eyre::Result<()> {
             let (home, password) = unlocked(&home, &password)?;
             let secret = keys::create(&home, role, &password)?;
             if role == KeyRole::Consensus {
-                FileGuard::create(&home.guard(), keys::address(&secret)?, None)?;
+                FileGuard::create(&home.guard(), keys::address(&secret)?)?;
             }
             eprintln!("created {}", role.path(&home).display());
             Ok(())
@@ -133,7 +137,7 @@ fn run_keys(command: KeysCommand) -> eyre::Result<()> {
             }
             let (home, password) = unlocked(&home, &password)?;
             let key = keys::consensus(&home, &password)?.ok_or_else(|| eyre!("the home has no consensus key"))?;
-            FileGuard::create(&home.guard(), key.address(), None)?;
+            FileGuard::create(&home.guard(), key.address())?;
             eprintln!("created {}", home.guard().display());
             Ok(())
         }

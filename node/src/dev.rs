@@ -23,7 +23,7 @@ pub(crate) fn run(args: &DevArgs) -> eyre::Result<()> {
     let key = SecretKey::from_bytes(&VALIDATOR_KEY)?;
     let spec = spec(args, &home, &key)?;
     if !home.guard().exists() {
-        FileGuard::create(&home.guard(), key.address(), None)?;
+        FileGuard::create(&home.guard(), key.address())?;
     }
     let mut config = Config::default();
     config.rpc.listen = args.rpc.clone();

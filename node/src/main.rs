@@ -14,6 +14,7 @@ mod metrics;
 mod node;
 mod ops;
 mod shell;
+mod signer;
 
 use clap::FromArgMatches;
 

@@ -121,3 +121,84 @@ async fn a_fresh_node_syncs_two_thousand_blocks_and_follows() {
         );
     }
 }
+
+/// Runs the binary; whether it succeeded, and all it said.
+fn bttc(arguments: &[&std::ffi::OsStr]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bttc")).args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// What an operator meets: a second process on one home, a guard that is gone and comes back from its export, an
+/// export that is too old, another genesis, a wrong password. Each says what to do, and nothing is signed that should not be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_mistakes_are_explained_and_sign_nothing() {
+    let devnet = Devnet::start(4, "");
+    let first = devnet.client("v0");
+    until("blocks", 30, async || height(&first).await > 3).await;
+    let home = devnet.home("v3");
+    let os = |text: &'static str| std::ffi::OsStr::new(text);
+    let signing = async || {
+        let client = devnet.client("v3");
+        call(&client, "bttc_status", json!([])).await["signing"].as_str().unwrap_or_default().to_owned()
+    };
+
+    // The guard is locked while the node runs.
+    let (good, text) = bttc(&[os("signer"), os("export"), os("--home"), home.as_os_str()]);
+    assert!(!good && text.contains("is a node running with the same home?"), "{text}");
+    let (good, text) = bttc(&[os("db"), os("stats"), os("--home"), home.as_os_str()]);
+    assert!(!good && text.contains("stop the node first"), "{text}");
+
+    // Without its guard the node follows and does not sign; with the exported one it signs again.
+    devnet.node("stop", "v3");
+    let (good, exported) = bttc(&[os("signer"), os("export"), os("--home"), home.as_os_str()]);
+    assert!(good, "{exported}");
+    let json_end = exported.rfind('}').unwrap() + 1;
+    let file = home.join("exported.json");
+    std::fs::write(&file, &exported[..json_end]).unwrap();
+    std::fs::remove_file(home.join("keys/consensus.guard")).unwrap();
+    devnet.node("start", "v3");
+    let goal = height(&first).await + 3;
+    until("it follows", 30, async || height(&devnet.client("v3")).await >= goal).await;
+    assert_eq!(signing().await, "no key");
+    let log = std::fs::read_to_string(home.join("node.log")).unwrap();
+    assert!(log.contains("bttc signer import"), "the log says what to do");
+    devnet.node("stop", "v3");
+    let (good, text) = bttc(&[os("signer"), os("import"), os("--home"), home.as_os_str(), file.as_os_str()]);
+    assert!(good && text.contains("listens before it signs"), "{text}");
+    devnet.node("start", "v3");
+    until("it signs again", 40, async || signing().await == "ready").await;
+
+    // An older export never lowers the guard.
+    until("it has signed", 30, async || height(&first).await > goal + 8).await;
+    devnet.node("stop", "v3");
+    let (good, text) = bttc(&[os("signer"), os("import"), os("--home"), home.as_os_str(), file.as_os_str()]);
+    assert!(!good && text.contains("never lowered"), "{text}");
+
+    // Another network's genesis file is refused before anything is touched.
+    let genesis = home.join("genesis.json");
+    let original = std::fs::read_to_string(&genesis).unwrap();
+    let mut other: serde_json::Value = serde_json::from_str(&original).unwrap();
+    other["timestamp"] = json!("0x1");
+    std::fs::write(&genesis, other.to_string()).unwrap();
+    let (good, text) = bttc(&[
+        os("start"),
+        os("--home"),
+        home.as_os_str(),
+        os("--password-file"),
+        devnet.home("password").as_os_str(),
+    ]);
+    assert!(!good && text.to_lowercase().contains("genesis"), "{text}");
+    std::fs::write(&genesis, original).unwrap();
+
+    // A wrong password.
+    let wrong = home.join("wrong-password");
+    std::fs::write(&wrong, "not it\n").unwrap();
+    let (good, text) = bttc(&[os("start"), os("--home"), home.as_os_str(), os("--password-file"), wrong.as_os_str()]);
+    assert!(!good && text.to_lowercase().contains("password"), "{text}");
+
+    // After all that it is a validator as before.
+    devnet.node("start", "v3");
+    let goal = height(&first).await + 2;
+    until("it is back", 40, async || height(&devnet.client("v3")).await >= goal).await;
+}

@@ -43,7 +43,8 @@ pub enum Error {
     /// The guard of a key does not exist.
     #[error(
         "signer guard {path} is missing for key {address}: this node does not sign, because it cannot know what the \
-         key has signed before. If the key has never signed on this network, create the guard with `bttc keys guard`"
+         key has signed before. Bring the guard from where the key signed last with `bttc signer export` there and \
+         `bttc signer import` here. If the key has never signed on this network, create it with `bttc keys guard`"
     )]
     GuardMissing {
         /// Its path.

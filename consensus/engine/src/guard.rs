@@ -64,6 +64,12 @@ pub trait Guard: Send {
     /// What was signed last; `None` for a fresh key.
     fn last(&self) -> Option<LastSigned>;
 
+    /// Whether it was brought here from elsewhere and nothing was signed since: what the key signed after it was taken
+    /// there is not known.
+    fn just_imported(&self) -> bool {
+        false
+    }
+
     /// Remembers a signature that is about to be made. When this returns, it survives a power cut.
     ///
     /// # Errors
@@ -101,20 +107,63 @@ pub struct FileGuard {
     file: File,
     last: Option<LastSigned>,
     sequence: u64,
+    imported: bool,
 }
+
+/// What a slot holds: its sequence number, the last signature, whether it was imported.
+type Slot = (u64, Option<LastSigned>, bool);
 
 impl FileGuard {
     /// Creates the guard of a key that has never signed. Refuses to replace one.
     ///
     /// # Errors
     /// [`Error::Guard`].
-    pub fn create(path: &Path, key: Address, last: Option<LastSigned>) -> Result<(), Error> {
+    pub fn create(path: &Path, key: Address) -> Result<(), Error> {
+        Self::write_new(path, key, None, false)
+    }
+
+    /// Brings a guard from elsewhere: creates it, or raises the one that is here. It is never lowered.
+    ///
+    /// # Errors
+    /// [`Error::Guard`], also when the guard here knows of a later signature or is another key's.
+    pub fn import(path: &Path, key: Address, last: Option<LastSigned>) -> Result<(), Error> {
+        let mut guard = match Self::open(path, key) {
+            Err(Error::GuardMissing { .. }) => return Self::write_new(path, key, last, true),
+            other => other?,
+        };
+        let Some(last) = last else { return Err(reason(path, "a guard that has signed cannot become a fresh one")) };
+        let position = |signed: &LastSigned| (signed.height, signed.round, signed.step);
+        if guard.last.is_some_and(|here| position(&here) > position(&last)) {
+            return Err(reason(
+                path,
+                "it knows of a later signature than the one to import, and a guard is never lowered",
+            ));
+        }
+        guard.write(Some(&last), true)?;
+        Ok(())
+    }
+
+    /// The key that a guard file belongs to.
+    ///
+    /// # Errors
+    /// [`Error::Guard`].
+    pub fn key_of(path: &Path) -> Result<Address, Error> {
+        let file = File::open(path).map_err(|error| failure(path, error))?;
+        let mut header = [0u8; HEADER];
+        file.read_exact_at(&mut header, 0).map_err(|error| failure(path, error))?;
+        match header.split_first_chunk::<8>() {
+            Some((magic, address)) if *magic == MAGIC => Ok(Address::from_slice(address)),
+            Some(_) | None => Err(reason(path, "it is not a signer guard")),
+        }
+    }
+
+    fn write_new(path: &Path, key: Address, last: Option<LastSigned>, imported: bool) -> Result<(), Error> {
         let failed = |error: std::io::Error| failure(path, error);
         let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
         let mut content = MAGIC.to_vec();
         content.extend_from_slice(key.as_slice());
-        content.extend_from_slice(&encode_slot(1, last.as_ref()));
-        content.extend_from_slice(&encode_slot(0, last.as_ref()));
+        content.extend_from_slice(&encode_slot(1, last.as_ref(), imported));
+        content.extend_from_slice(&encode_slot(0, last.as_ref(), imported));
         file.write_all_at(&content, 0).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         sync_directory(path).map_err(failed)
@@ -154,10 +203,24 @@ impl FileGuard {
             (Some(a), Some(b)) => Some(if a.0 > b.0 { a } else { b }),
             (a, b) => a.or(b),
         };
-        let (sequence, last) = newest.ok_or_else(|| {
+        let (sequence, last, imported) = newest.ok_or_else(|| {
             reason(path, "both of its records are damaged: restore it from `bttc signer export`, or let the key rest")
         })?;
-        Ok(Self { path: path.to_owned(), file, last, sequence })
+        Ok(Self { path: path.to_owned(), file, last, sequence, imported })
+    }
+
+    fn write(&mut self, last: Option<&LastSigned>, imported: bool) -> Result<(), Error> {
+        let sequence = self.sequence.saturating_add(1);
+        // Slots are written in turn: an odd sequence number goes to the first.
+        let second = if sequence % 2 == 1 { 0 } else { SLOT as u64 };
+        let offset = (HEADER as u64).saturating_add(second);
+        let slot = encode_slot(sequence, last, imported);
+        let write = self.file.write_all_at(&slot, offset).and_then(|()| self.file.sync_data());
+        write.map_err(|error| failure(&self.path, error))?;
+        self.sequence = sequence;
+        self.last = last.copied();
+        self.imported = imported;
+        Ok(())
     }
 }
 
@@ -166,27 +229,31 @@ impl Guard for FileGuard {
         self.last
     }
 
+    fn just_imported(&self) -> bool {
+        self.imported
+    }
+
     fn record(&mut self, last: LastSigned) -> Result<(), Error> {
-        let sequence = self.sequence.saturating_add(1);
-        // Slots are written in turn: an odd sequence number goes to the first.
-        let second = if sequence % 2 == 1 { 0 } else { SLOT as u64 };
-        let offset = (HEADER as u64).saturating_add(second);
-        let write =
-            self.file.write_all_at(&encode_slot(sequence, Some(&last)), offset).and_then(|()| self.file.sync_data());
-        write.map_err(|error| failure(&self.path, error))?;
-        self.sequence = sequence;
-        self.last = Some(last);
-        Ok(())
+        self.write(Some(&last), false)
     }
 }
 
-fn encode_slot(sequence: u64, last: Option<&LastSigned>) -> Vec<u8> {
+/// The byte that says whether something was signed, and whether we saw it.
+const NOTHING: u8 = 0;
+const SIGNED: u8 = 1;
+const NOTHING_IMPORTED: u8 = 2;
+const SIGNED_IMPORTED: u8 = 3;
+
+fn encode_slot(sequence: u64, last: Option<&LastSigned>, imported: bool) -> Vec<u8> {
     let mut slot = Vec::with_capacity(SLOT);
     slot.extend_from_slice(&sequence.to_be_bytes());
     match last {
-        None => slot.resize(SLOT.saturating_sub(4), 0),
+        None => {
+            slot.push(if imported { NOTHING_IMPORTED } else { NOTHING });
+            slot.resize(SLOT.saturating_sub(4), 0);
+        }
         Some(last) => {
-            slot.push(1);
+            slot.push(if imported { SIGNED_IMPORTED } else { SIGNED });
             slot.extend_from_slice(&last.height.to_be_bytes());
             slot.extend_from_slice(&last.round.to_be_bytes());
             slot.push(last.step as u8);
@@ -198,7 +265,7 @@ fn encode_slot(sequence: u64, last: Option<&LastSigned>) -> Vec<u8> {
     slot
 }
 
-fn decode_slot(slot: &[u8]) -> Option<(u64, Option<LastSigned>)> {
+fn decode_slot(slot: &[u8]) -> Option<Slot> {
     let (body, crc) = slot.split_at_checked(SLOT.checked_sub(4)?)?;
     if crc32fast::hash(body).to_be_bytes() != *crc {
         return None;
@@ -206,8 +273,9 @@ fn decode_slot(slot: &[u8]) -> Option<(u64, Option<LastSigned>)> {
     let (sequence, body) = body.split_first_chunk::<8>()?;
     let (present, body) = body.split_first()?;
     let sequence = u64::from_be_bytes(*sequence);
-    if *present == 0 {
-        return Some((sequence, None));
+    let imported = matches!(*present, NOTHING_IMPORTED | SIGNED_IMPORTED);
+    if matches!(*present, NOTHING | NOTHING_IMPORTED) {
+        return Some((sequence, None, imported));
     }
     let (height, body) = body.split_first_chunk::<8>()?;
     let (round, body) = body.split_first_chunk::<4>()?;
@@ -220,6 +288,7 @@ fn decode_slot(slot: &[u8]) -> Option<(u64, Option<LastSigned>)> {
             step: Step::from_code(*step)?,
             digest: B256::try_from(digest).ok()?,
         }),
+        imported,
     ))
 }
 
@@ -284,13 +353,35 @@ mod tests {
     }
 
     #[test]
+    fn an_imported_guard_says_so_until_the_next_signature_and_is_never_lowered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        let key = Address::repeat_byte(1);
+        FileGuard::import(&path, key, Some(signed(9, 0, Step::Prevote, 7))).unwrap();
+        assert_eq!(FileGuard::key_of(&path).unwrap(), key);
+        let mut guard = FileGuard::open(&path, key).unwrap();
+        assert!(guard.just_imported());
+        assert!(may_sign(guard.last().as_ref(), &signed(9, 0, Step::Prevote, 8)).is_err());
+        guard.record(signed(9, 0, Step::Precommit, 7)).unwrap();
+        assert!(!guard.just_imported());
+        drop(guard);
+        assert!(!FileGuard::open(&path, key).unwrap().just_imported());
+        assert!(FileGuard::import(&path, key, Some(signed(9, 0, Step::Prevote, 7))).is_err());
+        assert!(FileGuard::import(&path, key, None).is_err());
+        assert!(FileGuard::import(&path, Address::repeat_byte(2), Some(signed(99, 0, Step::Prevote, 7))).is_err());
+        FileGuard::import(&path, key, Some(signed(12, 0, Step::Prevote, 7))).unwrap();
+        let guard = FileGuard::open(&path, key).unwrap();
+        assert!(guard.just_imported() && guard.last() == Some(signed(12, 0, Step::Prevote, 7)));
+    }
+
+    #[test]
     fn the_file_survives_a_torn_write_and_admits_one_process() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guard");
         let key = Address::repeat_byte(1);
         assert!(matches!(FileGuard::open(&path, key), Err(Error::GuardMissing { .. })));
-        FileGuard::create(&path, key, None).unwrap();
-        assert!(FileGuard::create(&path, key, None).is_err(), "a guard is never replaced");
+        FileGuard::create(&path, key).unwrap();
+        assert!(FileGuard::create(&path, key).is_err(), "a guard is never replaced");
         let mut guard = FileGuard::open(&path, key).unwrap();
         assert_eq!(guard.last(), None);
         assert!(FileGuard::open(&path, key).is_err(), "it is locked");

@@ -88,7 +88,7 @@ pub(super) fn initial_signing(
         ));
     }
     let last = guard.last().map_or(0, |last| last.height);
-    if last < head.height {
+    if last < head.height || guard.just_imported() {
         return Signing::Listening {
             until_ms: now.mono_ms.saturating_add(config.listen_ms),
             until_height: head.height.saturating_add(2),
