@@ -24,6 +24,15 @@ impl Preset {
         }
     }
 
+    /// Most validators that a network of this kind can be given: what the bridge's contracts take at a bearable price, or
+    /// for simulations what certificates can hold.
+    pub const fn validator_cap(self) -> u16 {
+        match self {
+            Self::Mainnet | Self::Donau => 64,
+            Self::Local => 255,
+        }
+    }
+
     /// The default parameters.
     pub const fn params(self) -> ChainParams {
         match self {
@@ -84,7 +93,7 @@ impl ChainParams {
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] with the range that would be accepted.
-    pub fn validate(&self) -> Result<(), crate::Error> {
+    pub fn validate(&self, preset: Preset) -> Result<(), crate::Error> {
         let check = |ok: bool, field, reason: &str| {
             if ok { Ok(()) } else { Err(crate::Error::invalid(field, reason)) }
         };
@@ -112,7 +121,11 @@ impl ChainParams {
         check((2..=1_000_000).contains(&self.epoch_blocks), "bttc.params.epochBlocks", "must be 2 to 1,000,000")?;
         check((1..=60_000).contains(&self.precision_ms), "bttc.params.precisionMs", "must be 1 to 60,000")?;
         check((1..=60_000).contains(&self.message_delay_ms), "bttc.params.messageDelayMs", "must be 1 to 60,000")?;
-        check((1..=64).contains(&self.max_validators), "bttc.params.maxValidators", "must be 1 to 64")
+        check(
+            (1..=preset.validator_cap()).contains(&self.max_validators),
+            "bttc.params.maxValidators",
+            &format!("must be 1 to {}", preset.validator_cap()),
+        )
     }
 }
 

@@ -140,7 +140,7 @@ impl ChainSpec {
     /// [`Error::Invalid`].
     pub fn validate(&self) -> Result<(), Error> {
         let params = &self.bttc.params;
-        params.validate()?;
+        params.validate(self.bttc.preset)?;
         if self.bttc.preset != Preset::Local && self.chain_id() != self.bttc.preset.chain_id() {
             return Err(Error::invalid(
                 "config.chainId",
