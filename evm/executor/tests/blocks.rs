@@ -227,3 +227,17 @@ fn senders_are_recovered_by_the_fast_library() {
     println!("recovery: ours {ours:?}, k256 {slow:?} for 100");
     assert!(ours * 2 < slow, "recovery takes {ours:?} for 100, k256 {slow:?}: the fast library is not in use");
 }
+
+/// Compiles only while the recovery precompile is libsecp256k1's: the module exists with that feature of revm alone. The
+/// senders of transactions are recovered by `bttc_types::recover`, which calls the library itself.
+#[test]
+fn the_recovery_precompile_is_the_fast_one() {
+    use alloy_primitives::B512;
+    use revm::precompile::secp256k1::bitcoin_secp256k1::ecrecover;
+    let digest = B256::repeat_byte(3);
+    let signature = validator().sign(digest);
+    let (rs, v) = signature.as_bytes().split_at(64);
+    let found = ecrecover(&B512::from_slice(rs), v[0], &digest).unwrap();
+    assert_eq!(Address::from_word(found), validator().address());
+    assert_eq!(bttc_types::recover(digest, &signature).unwrap(), validator().address());
+}

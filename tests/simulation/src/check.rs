@@ -202,6 +202,13 @@ impl Checker {
         }
     }
 
+    /// A node's disk was replaced by an older copy: what it had committed may be gone.
+    pub fn on_restore(&mut self, node: usize) {
+        if let Some(committed) = self.committed.get_mut(node) {
+            *committed = 0;
+        }
+    }
+
     /// A node started: what it had committed durably must be there.
     pub fn on_start(&mut self, node: usize, head: u64, hash: B256) {
         let committed = self.committed(node);

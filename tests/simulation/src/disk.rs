@@ -253,16 +253,6 @@ impl Disk {
         copy
     }
 
-    /// Replaces what the signer's guard knows.
-    pub fn set_guard(&self, last: Option<LastSigned>) {
-        self.state.lock().guard = last;
-    }
-
-    /// What the signer's guard knows.
-    pub fn guard(&self) -> Option<LastSigned> {
-        self.state.lock().guard
-    }
-
     /// The log as the engine sees it.
     pub fn log(&self) -> Box<dyn LogDisk> {
         Box::new(self.clone())

@@ -5,7 +5,7 @@ use crate::fault::{Fault, FaultSet};
 use crate::world::{Event, World};
 use bttc_engine::Signing;
 use rand::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often faults are looked at.
 const TICK_US: u64 = 100_000;
@@ -32,6 +32,8 @@ pub struct Weather {
     pub damage_next: Option<Fault>,
     /// A node without a good log, and its head at that time: there is one at a time, until the chain is past that.
     pub damaged: Option<(usize, u64)>,
+    /// Nodes whose disks were replaced by old copies: they must not sign again, and no operator helps them.
+    pub restored: BTreeSet<usize>,
     /// Last progress of the slowest honest node: height and time.
     progress: (u64, u64),
 }
@@ -46,6 +48,7 @@ impl Default for Weather {
             full: BTreeMap::new(),
             damage_next: None,
             damaged: None,
+            restored: BTreeSet::new(),
             progress: (0, 0),
         }
     }
@@ -177,7 +180,7 @@ impl World {
             self.weather.damaged = None;
         }
         for index in 0..self.nodes.len() {
-            if self.weather.full.contains_key(&index) {
+            if self.weather.full.contains_key(&index) || self.weather.restored.contains(&index) {
                 continue;
             }
             let damaged = self.weather.damaged.is_some_and(|(node, _)| node == index);

@@ -4,6 +4,7 @@ use crate::byzantine::Byzantine;
 use crate::check::{Checker, Violation};
 use crate::client::Clients;
 use crate::config::Config;
+use crate::disk::Disk;
 use crate::fault::{Fault, FaultCounts};
 use crate::links::Links;
 use crate::node::{Item, Node, Payload};
@@ -259,6 +260,14 @@ impl World {
     /// A node.
     pub fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
+    }
+
+    /// Kills a node and gives it another disk: an older copy of its own.
+    pub fn restore(&mut self, index: usize, disk: Disk) {
+        self.kill(index);
+        self.nodes[index].disk = disk;
+        self.checker.on_restore(index);
+        self.weather.restored.insert(index);
     }
 
     /// The height that a node has durably committed.

@@ -129,3 +129,30 @@ fn a_crash_at_every_effect_of_a_height() {
         }
     }
 }
+
+/// A backup of a validator's whole disk is restored, guard and log and chain together, while the others went on: its own
+/// signatures in the blocks it fetches tell it, and it follows without signing.
+#[test]
+fn a_restored_old_disk_signs_nothing() {
+    let _guard = NODES.lock();
+    bttc_types::remember_recoveries(1 << 16);
+    let victim = 2;
+    let mut world = World::new(Config::new(5, 4, 40, FaultSet::none()));
+    while world.committed(victim) < 5 {
+        assert!(world.step());
+    }
+    let backup = world.node(victim).disk.copy();
+    while world.committed(victim) < 15 {
+        assert!(world.step());
+    }
+    world.restore(victim, backup);
+    while !world.is_over() && world.step() {}
+    let signing = world.node(victim).running.as_ref().expect("it runs").engine.signing().clone();
+    assert!(
+        matches!(&signing, bttc_engine::Signing::Off(reason) if reason.contains("guard does not know")),
+        "{signing:?}"
+    );
+    let report = world.finish();
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    assert!(report.height >= 40, "the restored node follows");
+}
