@@ -89,6 +89,8 @@ pub struct Node {
     pub byzantine: Option<Byzantine>,
     /// Whether its key may be seen breaking rules: byzantine or a twin.
     pub liar: bool,
+    /// Whether another node has its key. Both run honest code.
+    pub twin: bool,
     /// What waits for its core.
     pub inbox: VecDeque<Item>,
     /// Until when its core is busy, microseconds.
@@ -114,6 +116,7 @@ impl Node {
             running: None,
             byzantine: None,
             liar,
+            twin: false,
             inbox: VecDeque::new(),
             busy_until: 0,
             wake_at: None,

@@ -518,6 +518,9 @@ impl World {
     fn broadcast(&mut self, index: usize, message: Message, time: u64) {
         let node = &mut self.nodes[index];
         let own = node.key.address();
+        if node.twin && matches!(message, Message::Vote(_) | Message::Proposal(_)) {
+            self.faults.count(Fault::Twin);
+        }
         match &message {
             Message::Vote(vote) if vote.vote.validator == own => self.checker.on_vote(vote),
             Message::Proposal(proposal) if proposal.proposal.proposer == own => self.checker.on_proposal(proposal),

@@ -195,7 +195,10 @@ impl World {
                 continue;
             }
             if liar && !hurt {
-                // A twin that saw its own signature follows without signing.
+                // A twin that saw its own signature follows without signing, until its operator starts it again.
+                if self.rng.random_bool(0.01) {
+                    self.kill(index);
+                }
                 continue;
             }
             let off_since = *running.off_since.get_or_insert(head);

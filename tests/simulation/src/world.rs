@@ -110,17 +110,11 @@ impl World {
     /// A world before its first moment.
     pub fn new(config: Config) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-        let liars = draw_liars(&config, &mut rng);
+        let mut liars = draw_liars(&config, &mut rng);
         let mut keys: Vec<SecretKey> = (0..config.nodes).map(key).collect();
-        // The last liar can be the twin of another one.
-        let list: Vec<usize> = (0..config.nodes).filter(|index| liars[*index]).collect();
-        let mut twins = None;
-        if let [first, .., last] = list.as_slice()
-            && config.faults.has(Fault::Twin)
-            && rng.random_bool(0.5)
-        {
-            keys[*last] = keys[*first].clone();
-            twins = Some((*first, *last));
+        let twins = draw_twins(&config, &mut liars, &mut rng);
+        if let Some((first, second)) = twins {
+            keys[second] = keys[first].clone();
         }
         let addresses: Vec<Address> = keys.iter().map(SecretKey::address).collect();
         let schedule =
@@ -130,8 +124,8 @@ impl World {
         let mut nodes: Vec<Node> =
             keys.into_iter().zip(&liars).enumerate().map(|(index, (key, liar))| Node::new(index, key, *liar)).collect();
         for node in &mut nodes {
-            let twin = twins.is_some_and(|(first, last)| [first, last].contains(&node.index));
-            if node.liar && !twin && !config.faults.among(Fault::BYZANTINE).is_empty() {
+            node.twin = twins.is_some_and(|(first, second)| [first, second].contains(&node.index));
+            if node.liar && !node.twin && !config.faults.among(Fault::BYZANTINE).is_empty() {
                 node.byzantine = Some(Byzantine::default());
             }
         }
@@ -170,9 +164,6 @@ impl World {
             connecting: BTreeSet::new(),
             config,
         };
-        if twins.is_some() {
-            world.faults.count(Fault::Twin);
-        }
         for index in 0..world.nodes.len() {
             world.at(0, Event::Start(index));
         }
@@ -531,6 +522,23 @@ fn draw_liars(config: &Config, rng: &mut ChaCha8Rng) -> Vec<bool> {
         }
     }
     liars
+}
+
+/// Two nodes with one key: two of the liars, or a lone liar and a node that becomes one. They hold the power of one.
+fn draw_twins(config: &Config, liars: &mut [bool], rng: &mut ChaCha8Rng) -> Option<(usize, usize)> {
+    if !config.faults.has(Fault::Twin) || config.byzantine_percent.is_some() || !rng.random_bool(0.5) {
+        return None;
+    }
+    let list: Vec<usize> = (0..config.nodes).filter(|index| liars[*index]).collect();
+    match list.as_slice() {
+        [] => None,
+        [only] => {
+            let other = (only + 1) % config.nodes;
+            liars[other] = true;
+            Some((*only, other))
+        }
+        [first, .., last] => Some((*first, *last)),
+    }
 }
 
 fn chain_spec(config: &Config, schedule: &Schedule) -> ChainSpec {
