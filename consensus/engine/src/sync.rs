@@ -2,8 +2,9 @@
 //!
 //! Ranges are requested from several peers at once and applied strictly in order. A range that fails (no answer in
 //! time, a gap, a bad certificate) is thrown away whole and asked for again from another peer; a peer that failed
-//! rests for a while, longer each time, and what it said about its height is forgotten, so that a liar cannot keep a
-//! node out of consensus.
+//! rests for a while, longer each time, and what it said about its height does not count meanwhile, so that a liar cannot
+//! keep a node out of consensus. It is not forgotten: a peer says its height once, and may be the only one that has the
+//! block without which nobody goes on.
 
 use crate::machine::PeerKey;
 use crate::message::CertifiedBlock;
@@ -66,9 +67,9 @@ impl BlockSync {
         self.ranges.retain(|_, range| !matches!(range, Range::Requested { peer: from, .. } if *from == peer));
     }
 
-    /// The greatest height that a peer claims.
-    pub(crate) fn best_height(&self) -> u64 {
-        self.peers.values().map(|peer| peer.height).max().unwrap_or(0)
+    /// The greatest height that a peer claims, of those that do not rest.
+    pub(crate) fn best_height(&self, now: u64) -> u64 {
+        self.peers.values().filter(|peer| peer.rests_until <= now).map(|peer| peer.height).max().unwrap_or(0)
     }
 
     /// Whether anything is under way.
@@ -163,12 +164,13 @@ impl BlockSync {
     }
 
     /// When something must be done even if nothing happens.
-    pub(crate) fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self, head: u64, now: u64) -> Option<u64> {
         let late = self.ranges.values().filter_map(|range| match range {
             Range::Requested { deadline, .. } => Some(*deadline),
             Range::Arrived { .. } => None,
         });
-        late.min()
+        let rested = self.peers.values().filter(|peer| peer.height > head && peer.rests_until > now);
+        late.chain(rested.map(|peer| peer.rests_until)).min()
     }
 
     /// An answer. Returns false when the peer is to blame: its blocks do not follow one another. An answer that comes
@@ -217,7 +219,6 @@ impl BlockSync {
             entry.busy = false;
             entry.rests_until = now.saturating_add(REST_MS.saturating_mul(1 << entry.failures.min(6)));
             entry.failures = entry.failures.saturating_add(1);
-            entry.height = 0;
         }
     }
 
@@ -298,11 +299,11 @@ mod tests {
         assert_eq!(sync.requests(0, 16, 0, 1_000).len(), 1);
         sync.peer_status(2, 16);
         assert!(sync.requests(0, 16, 500, 1_000).is_empty());
-        assert_eq!(sync.deadline(), Some(1_000));
+        assert_eq!(sync.deadline(0, 500), Some(1_000));
         assert_eq!(sync.requests(0, 16, 1_000, 1_000), [Request { peer: 2, from: 1, count: 16 }]);
         assert!(sync.arrived(1, 1, blocks(1, 16), 0, 1_100), "a late answer is no fault");
         assert_eq!(apply_all(&mut sync, 0), 0, "but it does not count");
-        assert_eq!(sync.best_height(), 16);
+        assert_eq!(sync.best_height(1_100), 16);
     }
 
     #[test]
@@ -325,9 +326,10 @@ mod tests {
         let mut holey = blocks(1, 5);
         holey.remove(2);
         assert!(!sync.arrived(1, 1, holey, 0, 0));
-        assert_eq!(sync.best_height(), 0, "what a failing peer said is forgotten");
-        sync.peer_status(1, 40);
+        assert_eq!(sync.best_height(0), 0, "what a failing peer said does not count");
         assert!(sync.requests(0, 40, 500, 1_000).is_empty(), "it rests");
+        assert_eq!(sync.deadline(0, 500), Some(1_000));
+        assert_eq!(sync.best_height(1_000), 40, "it need not say it again");
         sync.requests(0, 40, 1_000, 1_000);
         assert!(sync.arrived(1, 1, blocks(1, 5), 0, 1_000));
         assert_eq!(apply_all(&mut sync, 0), 5);

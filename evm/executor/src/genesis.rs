@@ -87,6 +87,19 @@ pub fn genesis_header(spec: &ChainSpec) -> Result<Header, Error> {
     Ok(header_with_root(spec, prepared.root()))
 }
 
+fn block_of(header: Header) -> Block {
+    // Nobody certifies what comes before the beginning.
+    Block { header, transactions: Vec::new(), last_commit: Certificate::genesis(B256::ZERO) }
+}
+
+/// The genesis block, computed from the specification alone.
+///
+/// # Errors
+/// The store's.
+pub fn genesis_block(spec: &ChainSpec) -> Result<Block, Error> {
+    genesis_header(spec).map(block_of)
+}
+
 /// Puts the genesis block into an empty store, or checks that the store's genesis block is this one. Returns its
 /// header and hash.
 ///
@@ -101,12 +114,7 @@ pub fn initialize_genesis(store: &StateStore, spec: &ChainSpec) -> Result<(Heade
     let prepared = store.prepare(0, &genesis_state(spec))?;
     let header = header_with_root(spec, prepared.root());
     let hash = header.hash_slow();
-    let block = Block {
-        header: header.clone(),
-        transactions: Vec::new(),
-        // Nobody certifies what comes before the beginning.
-        last_commit: Certificate::genesis(B256::ZERO),
-    };
+    let block = block_of(header.clone());
     let record = BlockRecord {
         header: &header,
         hash,

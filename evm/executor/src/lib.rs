@@ -31,5 +31,5 @@ pub use cpu::{StageTimes, thread_time};
 pub use environment::{EvmInput, spec_id};
 pub use error::{Error, Invalid};
 pub use executor::{ExecutedBlock, Executor};
-pub use genesis::{genesis_header, initialize_genesis};
-pub use receipts::{StoredReceipt, decode_receipts, encode_receipts};
+pub use genesis::{genesis_block, genesis_header, initialize_genesis};
+pub use receipts::{StoredReceipt, decode_receipts, encode_receipts, receipts_root};

@@ -49,6 +49,11 @@ pub(crate) fn root_and_bloom(receipts: &[StoredReceipt]) -> (B256, Bloom) {
     (alloy_trie::root::ordered_trie_root_encoded(&encoded), bloom)
 }
 
+/// Root of the receipt trie, as a header names it.
+pub fn receipts_root(receipts: &[StoredReceipt]) -> B256 {
+    root_and_bloom(receipts).0
+}
+
 /// Encodes a block's receipts for the store.
 pub fn encode_receipts(receipts: &[StoredReceipt]) -> Vec<u8> {
     let mut out = Vec::new();

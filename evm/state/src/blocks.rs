@@ -46,6 +46,13 @@ impl BlockRecord<'_> {
     }
 }
 
+/// A header whose block is not kept: later blocks ask for its hash.
+pub(crate) fn write_ancestor(header: &Header, batch: &mut Batch) {
+    let height = header.number.to_be_bytes();
+    batch.put(Table::Headers, height, alloy_rlp::encode(header));
+    batch.put(Table::BlockNumbers, header.hash_slow().to_vec(), height);
+}
+
 /// Where a transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionLocation {

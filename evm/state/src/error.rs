@@ -62,6 +62,12 @@ pub enum Error {
         /// The head.
         head: u64,
     },
+    /// The store holds part of another snapshot.
+    #[error("the store is being brought to the snapshot at height {found}")]
+    OtherPivot {
+        /// That snapshot's height.
+        found: u64,
+    },
     /// A block was committed out of order or on another parent.
     #[error("block {height} does not follow the head {head}")]
     NotNext {

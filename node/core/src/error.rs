@@ -11,6 +11,12 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     State(#[from] bttc_state::Error),
+    /// A peer's request does not decode.
+    #[error("malformed request: {reason}")]
+    Request {
+        /// What is wrong.
+        reason: String,
+    },
     /// The store holds no chain.
     #[error("the store has no head")]
     NoHead,

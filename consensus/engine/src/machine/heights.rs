@@ -342,7 +342,7 @@ impl Engine {
             return;
         }
         self.sync.expire(now);
-        let best = self.sync.best_height();
+        let best = self.sync.best_height(now);
         if best <= self.head.height {
             self.behind_since_ms = None;
             return;

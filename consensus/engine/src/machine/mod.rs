@@ -435,7 +435,7 @@ impl Engine {
             self.env.next_timer(),
             self.start_deadline(),
             self.boot_until_ms,
-            self.sync.deadline(),
+            self.sync.deadline(self.head.height, self.env.now.mono_ms),
             self.behind_since_ms.map(|since| since.saturating_add(heights::BEHIND_MS)),
             match &self.env.signing {
                 Signing::Listening { until_ms, .. } => Some(*until_ms),
@@ -464,7 +464,7 @@ impl Engine {
 
     /// The greatest height that a peer claims.
     pub fn best_peer_height(&self) -> Height {
-        self.sync.best_height()
+        self.sync.best_height(self.env.now.mono_ms)
     }
 
     /// Feeds the core and whatever follows from it.

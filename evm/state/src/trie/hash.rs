@@ -21,18 +21,20 @@ const PARALLEL_THRESHOLD: usize = 512;
 /// Computes every missing reference of the trie and returns its root hash. `changes` is about how many leaves
 /// changed; it only decides whether threads are used.
 pub(crate) fn seal(trie: &Trie, changes: usize, writes: &mut NodeWrites) -> B256 {
-    match &trie.root {
-        None => super::EMPTY_ROOT_HASH,
-        Some(root) => {
-            let reference = seal_node(root, Nibbles::new(), changes >= PARALLEL_THRESHOLD, writes);
-            let hash = reference_hash(&reference);
-            // The root is looked up by path even when it would be small enough to embed.
-            if reference.as_hash().is_none() && !matches!(root.kind, Kind::Leaf { .. } | Kind::Stub) {
-                writes.puts.push((Nibbles::new(), reference.to_vec()));
-            }
-            hash
-        }
+    seal_below(trie, Nibbles::new(), changes, writes)
+        .map_or(super::EMPTY_ROOT_HASH, |reference| reference_hash(&reference))
+}
+
+/// Computes every missing reference of a subtree whose keys are what follows `top`, and returns the reference by which
+/// its parent names it; `None` when it is empty.
+pub(crate) fn seal_below(trie: &Trie, top: Nibbles, changes: usize, writes: &mut NodeWrites) -> Option<RlpNode> {
+    let root = trie.root.as_ref()?;
+    let reference = seal_node(root, top, changes >= PARALLEL_THRESHOLD, writes);
+    // The root is looked up by path even when it would be small enough to embed.
+    if top.is_empty() && reference.as_hash().is_none() && !matches!(root.kind, Kind::Leaf { .. } | Kind::Stub) {
+        writes.puts.push((top, reference.to_vec()));
     }
+    Some(reference)
 }
 
 fn seal_node(node: &Arc<Node>, path: Nibbles, parallel: bool, writes: &mut NodeWrites) -> RlpNode {

@@ -14,10 +14,10 @@ mod proof;
 mod source;
 mod update;
 
-pub(crate) use hash::{NodeWrites, seal};
+pub(crate) use hash::{NodeWrites, seal, seal_below};
 pub(crate) use node::Trie;
 pub use proof::{Proof, verify_account_proof};
-pub(crate) use source::{AccountNodes, NodeSource, StorageNodes, storage_path};
+pub(crate) use source::{AccountNodes, NodeSource, StorageNodes, first_key, storage_path};
 
 use alloy_primitives::{B256, b256};
 

@@ -22,7 +22,7 @@ pub(crate) struct AccountNodes<'a, R: KvRead + ?Sized>(pub(crate) &'a R);
 pub(crate) struct StorageNodes<'a, R: KvRead + ?Sized>(pub(crate) &'a R, pub(crate) B256);
 
 /// Smallest key with this prefix of nibbles.
-fn first_key(prefix: &Nibbles) -> [u8; 32] {
+pub(crate) fn first_key(prefix: &Nibbles) -> [u8; 32] {
     let mut key = [0u8; 32];
     for (index, nibble) in prefix.iter().enumerate() {
         if let Some(byte) = key.get_mut(index / 2) {
