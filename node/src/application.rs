@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::shell::EngineEvent;
+use crate::snapshots::Snapshots;
 use bttc_node::{Answer, Application, Committed, Request};
 use bttc_rpc::HeadEvent;
 use bttc_types::block_time_ms;
@@ -17,6 +18,7 @@ pub(crate) struct ApplicationThread {
     pub(crate) heads: broadcast::Sender<HeadEvent>,
     pub(crate) engine: mpsc::Sender<EngineEvent>,
     pub(crate) build_budget: Duration,
+    pub(crate) snapshots: Arc<Snapshots>,
 }
 
 impl ApplicationThread {
@@ -27,7 +29,9 @@ impl ApplicationThread {
             let start = Instant::now();
             let served = self.application.serve(request, &mut || start.elapsed() >= self.build_budget);
             if let Some(committed) = served.committed {
+                let height = committed.executed.block.header.number;
                 self.tell(committed);
+                self.snapshots.after_commit(height);
             }
             let event = match served.answer {
                 None => continue,

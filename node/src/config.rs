@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) ops: OpsSection,
     /// Consensus.
     pub(crate) consensus: ConsensusSection,
+    /// How a new node gets what others have.
+    pub(crate) sync: SyncSection,
     /// What is kept.
     pub(crate) state: StateSection,
     /// Waiting transactions.
@@ -197,6 +199,33 @@ impl ConsensusSection {
     }
 }
 
+/// How a new node gets what others have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SyncMode {
+    /// Every block from the beginning: the whole history.
+    #[default]
+    Blocks,
+    /// A snapshot of the state, then the blocks after it.
+    Snapshot,
+}
+
+/// How a new node gets what others have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SyncSection {
+    /// blocks or snapshot; only a node without a database heeds it.
+    pub(crate) mode: SyncMode,
+    /// How long snapshots are looked for before blocks are synced instead, seconds.
+    pub(crate) offers_seconds: u64,
+}
+
+impl Default for SyncSection {
+    fn default() -> Self {
+        Self { mode: SyncMode::Blocks, offers_seconds: 60 }
+    }
+}
+
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -217,6 +246,11 @@ pub(crate) struct StateSection {
     pub(crate) slot_cache: usize,
     /// Trie nodes in memory.
     pub(crate) trie_nodes: usize,
+    /// Blocks between two snapshots for nodes that join; 0 takes none. Nodes of a network should agree on it, so that
+    /// several offer the same snapshot.
+    pub(crate) snapshot_interval: u64,
+    /// Snapshots kept. Each holds what the database has dropped or rewritten since.
+    pub(crate) snapshots_kept: usize,
 }
 
 impl Default for StateSection {
@@ -232,6 +266,8 @@ impl Default for StateSection {
             account_cache: store.account_cache,
             slot_cache: store.slot_cache,
             trie_nodes: store.trie_nodes,
+            snapshot_interval: 10_000,
+            snapshots_kept: 2,
         }
     }
 }

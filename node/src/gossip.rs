@@ -3,10 +3,11 @@
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::shell::EngineEvent;
-use bttc_engine::{BlocksRequest, Input, decode_blocks, encode_blocks};
+use crate::snapshots::{Snapshots, answer, no_answer};
+use bttc_engine::{Input, decode_blocks};
 use bttc_executor::Executor;
 use bttc_network::{Incoming, Lane, NetworkHandle, Verdict};
-use bttc_node::{HeadAccounts, certified_blocks, judge_transaction};
+use bttc_node::{HeadAccounts, PeerRequest, judge_transaction};
 use bttc_pool::{Error as PoolError, Journal, Pool};
 use bttc_types::RecoveredTransaction;
 use parking_lot::Mutex;
@@ -166,13 +167,14 @@ impl Intake {
     }
 }
 
-/// Answers to block requests in work.
+/// Answers to requests of peers in work.
 const MAX_ANSWERS: usize = 4;
 
-/// Passes what comes from the network on to the engine and serves blocks.
+/// Passes what comes from the network on to the engine and answers requests.
 pub(crate) async fn route(
     network: NetworkHandle,
     executor: Arc<Executor>,
+    snapshots: Arc<Snapshots>,
     engine: mpsc::Sender<EngineEvent>,
     mut incoming: mpsc::Receiver<Incoming>,
     peers: Arc<AtomicUsize>,
@@ -195,19 +197,21 @@ pub(crate) async fn route(
             }
             Incoming::Status { peer, height } => EngineEvent::Input(Input::PeerStatus { peer, height }),
             Incoming::Request { peer, id, bytes } => {
-                let Ok(request) = BlocksRequest::decode_exact(&bytes) else {
-                    network.fault(peer, "malformed block request".into());
-                    continue;
+                let request = match PeerRequest::decode(&bytes) {
+                    Ok(request) => request,
+                    Err(error) => {
+                        network.fault(peer, error.to_string());
+                        continue;
+                    }
                 };
                 // When too many ask at once, the last ones get nothing and ask another node.
                 let Ok(permit) = Arc::clone(&answers).try_acquire_owned() else {
-                    network.respond(id, encode_blocks(&[]));
+                    network.respond(id, no_answer(&request));
                     continue;
                 };
-                let (network, executor) = (network.clone(), Arc::clone(&executor));
+                let (network, executor, snapshots) = (network.clone(), Arc::clone(&executor), Arc::clone(&snapshots));
                 tokio::task::spawn_blocking(move || {
-                    let blocks = certified_blocks(&executor, request);
-                    network.respond(id, encode_blocks(&blocks));
+                    network.respond(id, answer(&executor, &snapshots, &request));
                     drop(permit);
                 });
                 continue;

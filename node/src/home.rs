@@ -35,6 +35,16 @@ impl Home {
         self.data().join("db")
     }
 
+    /// A database that is being filled from a snapshot of the peers.
+    pub(crate) fn joining(&self) -> PathBuf {
+        self.data().join("joining")
+    }
+
+    /// Snapshots that this node offers.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.data().join("snapshots")
+    }
+
     pub(crate) fn wal(&self) -> PathBuf {
         self.data().join("consensus.wal")
     }

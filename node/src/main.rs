@@ -8,6 +8,7 @@ mod config;
 mod dev;
 mod gossip;
 mod home;
+mod join;
 mod keys;
 mod logging;
 mod metrics;
@@ -15,6 +16,7 @@ mod node;
 mod ops;
 mod shell;
 mod signer;
+mod snapshots;
 
 use clap::FromArgMatches;
 

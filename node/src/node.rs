@@ -8,6 +8,7 @@ use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::ops::{self, Ops};
 use crate::shell::{ENGINE_QUEUE, EngineEvent, EngineView, Shell};
+use crate::snapshots::Snapshots;
 use alloy_primitives::{Address, B256};
 use bttc_engine::{Engine, EngineConfig, FileGuard, Guard, Wal};
 use bttc_executor::Executor;
@@ -117,9 +118,15 @@ impl NodeApi for Api {
 pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let Setup { config, home, spec, consensus_key, identity, beneficiary } = setup;
     let metrics = Arc::new(Metrics::new()?);
-    let executor = Arc::new(open_executor(&config, &home, spec)?);
+    if let Some(identity) = &identity {
+        crate::join::join(&config, &home, &spec, identity, consensus_key.as_ref()).await?;
+    }
+    let rocks = open_database(&config, &home)?;
+    let executor = Arc::new(open_executor(&config, Arc::clone(&rocks), spec)?);
     let spec = Arc::clone(executor.spec());
     let genesis_hash = executor.store().genesis_hash()?.ok_or_else(|| eyre!("the store has no genesis block"))?;
+    let (interval, kept) = (config.state.snapshot_interval, config.state.snapshots_kept);
+    let snapshots = Arc::new(Snapshots::new(home.snapshots(), interval, kept, rocks, genesis_hash)?);
     let head = executor.store().head().ok_or_else(|| eyre!("the store has no head"))?;
     tracing::info!(
         version = crate::version(),
@@ -181,8 +188,15 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     });
     intake.restore(journalled);
     if let (Some(handle), Some(incoming)) = (network.clone(), incoming_messages) {
-        let task =
-            route(handle, Arc::clone(&executor), events.clone(), incoming, Arc::clone(&peers), Arc::clone(&intake));
+        let task = route(
+            handle,
+            Arc::clone(&executor),
+            Arc::clone(&snapshots),
+            events.clone(),
+            incoming,
+            Arc::clone(&peers),
+            Arc::clone(&intake),
+        );
         tasks.push(watched("routing of messages", halt_sender.clone(), task));
     }
     if let Some(transactions) = transactions_in {
@@ -221,6 +235,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         heads: heads.clone(),
         engine: events.clone(),
         build_budget: Duration::from_millis(config.consensus.build_ms),
+        snapshots,
     };
     let application =
         std::thread::Builder::new().name("application".into()).spawn(move || application.run(request_receiver))?;
@@ -344,18 +359,26 @@ fn free_bytes(path: &std::path::Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Opens database and chain.
-pub(crate) fn open_executor(config: &Config, home: &Home, spec: ChainSpec) -> eyre::Result<Executor> {
+/// The database's sizes.
+pub(crate) fn rocks_options(config: &Config) -> RocksOptions {
+    RocksOptions {
+        block_cache_bytes: config.state.block_cache_bytes,
+        write_buffer_bytes: config.state.write_buffer_bytes,
+        ..RocksOptions::default()
+    }
+}
+
+fn open_database(config: &Config, home: &Home) -> eyre::Result<Arc<RocksStore>> {
     std::fs::create_dir_all(home.data())
         .wrap_err_with(|| format!("cannot create the data directory {}", home.data().display()))?;
-    let state = &config.state;
-    let rocks = RocksOptions {
-        block_cache_bytes: state.block_cache_bytes,
-        write_buffer_bytes: state.write_buffer_bytes,
-        ..RocksOptions::default()
-    };
-    let kv = RocksStore::open(&home.database(), &rocks)
+    let kv = RocksStore::open(&home.database(), &rocks_options(config))
         .wrap_err_with(|| format!("cannot open the database {}", home.database().display()))?;
+    Ok(Arc::new(kv))
+}
+
+/// Opens the chain in a database.
+fn open_executor(config: &Config, kv: Arc<RocksStore>, spec: ChainSpec) -> eyre::Result<Executor> {
+    let state = &config.state;
     let keep = |heights: u64| (heights > 0).then_some(heights);
     let options = StoreOptions {
         state_history: keep(state.state_history),
@@ -366,7 +389,7 @@ pub(crate) fn open_executor(config: &Config, home: &Home, spec: ChainSpec) -> ey
         trie_nodes: state.trie_nodes,
         ..StoreOptions::default()
     };
-    let store = Arc::new(StateStore::open(Arc::new(kv), options)?);
+    let store = Arc::new(StateStore::open(kv, options)?);
     Ok(Executor::open(store, Arc::new(spec))?)
 }
 
@@ -430,7 +453,7 @@ async fn start_ops(
             move || clock::now().mono_ms.saturating_sub(view.read().head_moved_ms) < patience
         }),
     };
-    ops::start(address, ops, stop).await
+    Ok(ops::start(address, ops, stop).await?.0)
 }
 
 fn pool_config(config: &Config) -> PoolConfig {
@@ -464,7 +487,7 @@ fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
     })
 }
 
-fn network_config(config: &Config) -> eyre::Result<NetworkConfig> {
+pub(crate) fn network_config(config: &Config) -> eyre::Result<NetworkConfig> {
     let section = &config.p2p;
     let addresses = |list: &[String]| {
         list.iter()

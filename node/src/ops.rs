@@ -10,6 +10,7 @@ use eyre::Context;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// What the endpoints read.
 #[derive(Clone)]
@@ -22,8 +23,12 @@ pub(crate) struct Ops {
     pub(crate) alive: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// Serves until `stop` changes.
-pub(crate) async fn start(address: SocketAddr, ops: Ops, mut stop: watch::Receiver<bool>) -> eyre::Result<SocketAddr> {
+/// Serves until `stop` changes; the port is free when the returned task has ended.
+pub(crate) async fn start(
+    address: SocketAddr,
+    ops: Ops,
+    mut stop: watch::Receiver<bool>,
+) -> eyre::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .wrap_err_with(|| format!("the operations port cannot listen on {address}"))?;
@@ -88,7 +93,7 @@ pub(crate) async fn start(address: SocketAddr, ops: Ops, mut stop: watch::Receiv
                 ([(header::CONTENT_TYPE, "application/json")], body.to_string())
             }),
         );
-    tokio::spawn(async move {
+    let served = tokio::spawn(async move {
         let shutdown = async move {
             let _ = stop.changed().await;
         };
@@ -96,5 +101,5 @@ pub(crate) async fn start(address: SocketAddr, ops: Ops, mut stop: watch::Receiv
             tracing::error!(%error, "the operations port failed");
         }
     });
-    Ok(bound)
+    Ok((bound, served))
 }

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use bttc_engine::{BlocksRequest, Engine, Event, HeadInfo, Input, Message, Output, Signing, Verdict};
 use bttc_network::{Lane, NetworkHandle};
-use bttc_node::{Request, lane_of};
+use bttc_node::{PeerRequest, Request, lane_of};
 use bttc_types::Evidence;
 use parking_lot::RwLock;
 use std::collections::VecDeque;
@@ -163,7 +163,7 @@ impl Shell {
                 Output::BetterCertificate(certificate) => self.ask(Request::BetterCertificate(certificate)),
                 Output::RequestBlocks { peer, from, count } => {
                     if let Some(network) = &self.network {
-                        network.request(peer, from, alloy_rlp::encode(BlocksRequest { from, count }));
+                        network.request(peer, from, PeerRequest::Blocks(BlocksRequest { from, count }).encode());
                     }
                 }
                 Output::Misbehaved { peer, reason } => {

@@ -1,7 +1,11 @@
 //! Networks of real validator processes: killed, stopped, started again, joined.
 
+#[path = "cluster.rs"]
+mod cluster;
 #[path = "harness.rs"]
 mod harness;
+#[path = "joining.rs"]
+mod joining;
 
 use alloy_primitives::{Address, B256};
 use bttc_genesis::DEV_KEYS;

@@ -190,22 +190,7 @@ impl FileGuard {
         }
         let mut content = [0u8; HEADER + 2 * SLOT];
         file.read_exact_at(&mut content, 0).map_err(failed)?;
-        let (magic, rest) = content.split_at(8);
-        let (address, slots) = rest.split_at(20);
-        if magic != MAGIC {
-            return Err(reason(path, "it is not a signer guard"));
-        }
-        if address != key.as_slice() {
-            return Err(reason(path, &format!("it belongs to key 0x{}", alloy_primitives::hex::encode(address))));
-        }
-        let (a, b) = slots.split_at(SLOT);
-        let newest = match (decode_slot(a), decode_slot(b)) {
-            (Some(a), Some(b)) => Some(if a.0 > b.0 { a } else { b }),
-            (a, b) => a.or(b),
-        };
-        let (sequence, last, imported) = newest.ok_or_else(|| {
-            reason(path, "both of its records are damaged: restore it from `bttc signer export`, or let the key rest")
-        })?;
+        let (sequence, last, imported) = parse_guard(&content, key).map_err(|text| reason(path, &text))?;
         Ok(Self { path: path.to_owned(), file, last, sequence, imported })
     }
 
@@ -222,6 +207,30 @@ impl FileGuard {
         self.imported = imported;
         Ok(())
     }
+}
+
+/// Reads a guard file's content: the number of the newest good record, what was signed last, and whether that was
+/// imported.
+///
+/// # Errors
+/// Why it is not a guard of `key`, in words.
+pub fn parse_guard(content: &[u8], key: Address) -> Result<(u64, Option<LastSigned>, bool), String> {
+    let parts = content.split_first_chunk::<8>().and_then(|(magic, rest)| Some((magic, rest.split_at_checked(20)?)));
+    let Some((magic, (address, slots))) = parts else { return Err("it is cut off".into()) };
+    if *magic != MAGIC {
+        return Err("it is not a signer guard".into());
+    }
+    if address != key.as_slice() {
+        return Err(format!("it belongs to key 0x{}", alloy_primitives::hex::encode(address)));
+    }
+    let (a, b) = slots.split_at_checked(SLOT).ok_or("it is cut off")?;
+    let newest = match (decode_slot(a), decode_slot(b)) {
+        (Some(a), Some(b)) => Some(if a.0 > b.0 { a } else { b }),
+        (a, b) => a.or(b),
+    };
+    newest.ok_or_else(|| {
+        "both of its records are damaged: restore it from `bttc signer export`, or let the key rest".into()
+    })
 }
 
 impl Guard for FileGuard {

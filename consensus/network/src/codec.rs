@@ -8,8 +8,8 @@ use libp2p::StreamProtocol;
 use libp2p::request_response;
 use std::io;
 
-/// Largest request.
-pub(crate) const MAX_REQUEST_BYTES: usize = 1024;
+/// Largest request: 256 pieces of a snapshot, 103 bytes each.
+pub(crate) const MAX_REQUEST_BYTES: usize = 32 * 1024;
 /// Largest response: one block of the largest size, its certificate, and what was already in when it was added.
 pub(crate) const MAX_RESPONSE_BYTES: usize = 2 * MAX_BLOCK_BYTES + 1024 * 1024;
 /// Largest hello.

@@ -7,7 +7,7 @@
 //!
 //! This crate does not execute anything and does not know what a valid block is.
 //!
-//! - [`Kv`]: the seam to the disk, with a RocksDB ([`RocksStore`]) and an in-memory ([`MemoryStore`]) implementation.
+//! - [`Kv`]: the seam to the disk, with a RocksDB (`RocksStore`) and an in-memory ([`MemoryStore`]) implementation.
 //! - [`StateStore`]: the head of the chain; prepares and commits blocks.
 //! - [`StateView`]: state at a height, on a consistent snapshot.
 #![forbid(unsafe_code)]
@@ -28,7 +28,9 @@ pub use account::{Account, AccountChange, EMPTY_CODE_HASH, StateDiff};
 pub use blocks::{BlockRecord, TransactionLocation};
 pub use check::{CheckReport, check_full};
 pub use error::Error;
-pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemoryStore, RocksOptions, RocksStore, Table, Visitor};
+pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemoryStore, Table, Visitor};
+#[cfg(feature = "rocksdb")]
+pub use kv::{RocksOptions, RocksStore};
 pub use prepare::PreparedState;
 pub use store::{Head, SCHEMA_VERSION, StateStore, StoreOptions};
 pub use trie::{EMPTY_ROOT_HASH, Proof, verify_account_proof};

@@ -211,7 +211,10 @@ impl StateSync {
         if !keys.is_empty() {
             self.first_offer_at.get_or_insert(now);
         }
+        let pivot = self.pivot.as_ref().map(key_of);
         if let Some(source) = self.sources.get_mut(&peer) {
+            // Peers name their newest snapshots only. The pivot is theirs until they give no pieces of it any more.
+            keys.extend(pivot.filter(|pivot| source.offers.contains(pivot)));
             source.offers = keys;
         }
         let offered: BTreeSet<_> = self.sources.values().flat_map(|source| &source.offers).copied().collect();

@@ -61,7 +61,8 @@ pub(crate) fn store(error: bttc_state::Error) -> ErrorObjectOwned {
         | bttc_state::Error::Corrupt { .. }
         | bttc_state::Error::Schema { .. }
         | bttc_state::Error::Genesis { .. }
-        | bttc_state::Error::NotNext { .. } => internal(error),
+        | bttc_state::Error::NotNext { .. }
+        | bttc_state::Error::OtherPivot { .. } => internal(error),
     }
 }
 

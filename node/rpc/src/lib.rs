@@ -22,4 +22,4 @@ mod txpool;
 pub use config::RpcConfig;
 pub use context::{HeadEvent, NodeApi, NodeStatus, RpcContext};
 pub use errors::Error;
-pub use server::{RpcServer, start};
+pub use server::{RpcServer, methods, start};

@@ -82,6 +82,14 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Error> {
     ))
 }
 
+/// All methods, for callers without a socket.
+///
+/// # Errors
+/// [`Error::Config`].
+pub fn methods(context: RpcContext) -> Result<jsonrpsee::Methods, Error> {
+    Ok(module(context).map_err(|error| Error::Config(error.to_string()))?.into())
+}
+
 /// Starts the server.
 ///
 /// # Errors

@@ -1,9 +1,11 @@
 //! The seam to the disk: tables of ordered keys, snapshots, atomic batches.
 
 mod memory;
+#[cfg(feature = "rocksdb")]
 mod rocks;
 
 pub use memory::{MemoryFaults, MemoryStore};
+#[cfg(feature = "rocksdb")]
 pub use rocks::{RocksOptions, RocksStore};
 
 use crate::Error;

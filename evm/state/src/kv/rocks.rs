@@ -2,9 +2,10 @@
 
 use super::{Batch, Entry, Kv, KvRead, Table, Visitor};
 use crate::Error;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, DBWithThreadMode, Direction,
-    IteratorMode, MultiThreaded, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 use std::path::Path;
 
@@ -77,6 +78,23 @@ impl RocksStore {
     /// # Errors
     /// [`Error::Database`], for instance when another process holds the lock.
     pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, Error> {
+        let (db_options, families) = Self::options(options);
+        let db = Db::open_cf_descriptors(&db_options, path, families).map_err(|error| failed("open", error))?;
+        Ok(Self { db })
+    }
+
+    /// Opens a database that stands still, without taking its lock. Writes fail.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn open_read_only(path: &Path, options: &RocksOptions) -> Result<Self, Error> {
+        let (db_options, families) = Self::options(options);
+        let db = Db::open_cf_descriptors_read_only(&db_options, path, families, false)
+            .map_err(|error| failed("open", error))?;
+        Ok(Self { db })
+    }
+
+    fn options(options: &RocksOptions) -> (Options, Vec<ColumnFamilyDescriptor>) {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let mut db_options = Options::default();
         db_options.create_if_missing(true);
@@ -92,8 +110,30 @@ impl RocksStore {
         let families = Table::ALL
             .into_iter()
             .map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(table, options, &cache)));
-        let db = Db::open_cf_descriptors(&db_options, path, families).map_err(|error| failed("open", error))?;
-        Ok(Self { db })
+        (db_options, families.collect())
+    }
+
+    /// Begins to write what is in memory to the disk, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn flush_in_background(&self) -> Result<(), Error> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        for table in Table::ALL {
+            self.db.flush_cf_opt(&self.family(table)?, &options).map_err(|error| failed("flush", error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a copy of the database as it is now in a directory that does not exist yet, from hard links; what is only in
+    /// the log is copied with the log.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn checkpoint(&self, path: &Path) -> Result<(), Error> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(|error| failed("checkpoint", error))?;
+        checkpoint.create_checkpoint_with_log_size(path, u64::MAX).map_err(|error| failed("checkpoint", error))
     }
 
     /// Approximate bytes on disk and number of keys of each table.

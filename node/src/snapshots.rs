@@ -1,0 +1,182 @@
+//! The snapshots that this node keeps: checkpoints of its database, made of hard links, for peers that join.
+
+use alloy_primitives::B256;
+use bttc_engine::{BlocksRequest, encode_blocks};
+use bttc_executor::Executor;
+use bttc_node::{PeerRequest, certified_blocks, encode_answer, offers, pieces, tail};
+use bttc_state::{RocksOptions, RocksStore, StateStore, StoreOptions};
+use eyre::Context;
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Blocks before a snapshot at which what is in memory goes to the disk, so that the snapshot itself copies little.
+const FLUSH_AHEAD: u64 = 4;
+
+/// The snapshots.
+pub(crate) struct Snapshots {
+    dir: PathBuf,
+    interval: u64,
+    kept: usize,
+    rocks: Arc<RocksStore>,
+    open: RwLock<BTreeMap<u64, Arc<StateStore>>>,
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshots").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// A snapshot's store, which is read seldom and never written.
+fn open(path: &Path) -> Result<StateStore, bttc_state::Error> {
+    let options = RocksOptions { block_cache_bytes: 16 << 20, max_open_files: 256, ..RocksOptions::default() };
+    let kv = RocksStore::open_read_only(path, &options)?;
+    let small = StoreOptions { account_cache: 1, slot_cache: 1, ..StoreOptions::default() };
+    StateStore::open(Arc::new(kv), small)
+}
+
+impl Snapshots {
+    /// Opens those that are there. One that was not finished, belongs to another chain or is damaged is removed.
+    /// `interval`: heights between two snapshots, 0 for none; `kept`: how many are kept.
+    pub(crate) fn new(
+        dir: PathBuf,
+        interval: u64,
+        kept: usize,
+        rocks: Arc<RocksStore>,
+        genesis: B256,
+    ) -> eyre::Result<Self> {
+        std::fs::create_dir_all(&dir).wrap_err_with(|| format!("cannot create {}", dir.display()))?;
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir(&dir).wrap_err_with(|| format!("cannot read {}", dir.display()))?.flatten() {
+            let height = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+            let store = height.and_then(|height| match open(&entry.path()) {
+                Ok(store)
+                    if store.head().is_some_and(|head| head.height == height)
+                        && store.genesis_hash().ok().flatten() == Some(genesis) =>
+                {
+                    Some((height, Arc::new(store)))
+                }
+                Ok(_) => None,
+                Err(error) => {
+                    tracing::warn!(height, %error, "a snapshot is damaged and is removed");
+                    None
+                }
+            });
+            match store {
+                Some((height, store)) => {
+                    found.insert(height, store);
+                }
+                None => drop(std::fs::remove_dir_all(entry.path())),
+            }
+        }
+        let snapshots = Self { dir, interval, kept, rocks, open: RwLock::new(found) };
+        snapshots.drop_old();
+        Ok(snapshots)
+    }
+
+    /// Called by the thread that commits, after each block: takes a snapshot when its height has come. A snapshot that
+    /// cannot be taken is left out.
+    pub(crate) fn after_commit(&self, height: u64) {
+        if self.interval == 0 || self.kept == 0 {
+            return;
+        }
+        if self.interval > FLUSH_AHEAD
+            && height.saturating_add(FLUSH_AHEAD).is_multiple_of(self.interval)
+            && let Err(error) = self.rocks.flush_in_background()
+        {
+            tracing::warn!(%error, "cannot flush ahead of a snapshot");
+        }
+        if height > 0 && height.is_multiple_of(self.interval) {
+            match self.take(height) {
+                Ok(()) => tracing::info!(height, "snapshot taken"),
+                Err(error) => tracing::warn!(height, %error, "no snapshot could be taken"),
+            }
+            self.drop_old();
+        }
+    }
+
+    fn take(&self, height: u64) -> eyre::Result<()> {
+        let (unfinished, path) = (self.dir.join(format!("{height}.tmp")), self.dir.join(height.to_string()));
+        if path.exists() {
+            return Ok(());
+        }
+        if unfinished.exists() {
+            std::fs::remove_dir_all(&unfinished)?;
+        }
+        let result = self.rocks.checkpoint(&unfinished).map_err(eyre::Report::from).and_then(|()| {
+            std::fs::rename(&unfinished, &path)?;
+            Ok(Arc::new(open(&path)?))
+        });
+        match result {
+            Ok(store) => {
+                self.open.write().insert(height, store);
+                Ok(())
+            }
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&unfinished);
+                let _ = std::fs::remove_dir_all(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn drop_old(&self) {
+        let mut open = self.open.write();
+        while open.len() > self.kept {
+            // Whoever reads it goes on reading: the files stay until the last of them closes.
+            if let Some((height, _)) = open.pop_first() {
+                let _ = std::fs::remove_dir_all(self.dir.join(height.to_string()));
+            }
+        }
+    }
+
+    /// All of them, the newest first.
+    fn list(&self) -> Vec<Arc<StateStore>> {
+        self.open.read().values().rev().cloned().collect()
+    }
+
+    fn at(&self, height: u64) -> Option<Arc<StateStore>> {
+        self.open.read().get(&height).cloned()
+    }
+}
+
+/// The answer to a request whose turn never came: this node has nothing at the moment.
+pub(crate) fn no_answer(request: &PeerRequest) -> Vec<u8> {
+    match request {
+        PeerRequest::Blocks(_) => encode_blocks(&[]),
+        PeerRequest::Offers | PeerRequest::Pieces(..) => encode_answer::<B256>(&[]),
+        PeerRequest::Tail(_) => {
+            let nothing =
+                bttc_node::Tail { block: Default::default(), receipts: Default::default(), headers: Vec::new() };
+            alloy_rlp::encode(nothing)
+        }
+    }
+}
+
+/// What a peer gets for its request. Reads the disk: not for threads that serve many.
+pub(crate) fn answer(executor: &Executor, snapshots: &Snapshots, request: &PeerRequest) -> Vec<u8> {
+    let answered = match request {
+        PeerRequest::Blocks(BlocksRequest { from, count }) => {
+            let blocks = certified_blocks(executor, BlocksRequest { from: *from, count: *count });
+            Ok(Some(encode_blocks(&blocks)))
+        }
+        PeerRequest::Offers => offers(&snapshots.list()).map(|offers| Some(encode_answer(&offers))),
+        PeerRequest::Pieces(height, wanted) => snapshots
+            .at(*height)
+            .map(|snapshot| pieces(&snapshot, wanted).map(|contents| encode_answer(&contents)))
+            .transpose(),
+        PeerRequest::Tail(height) => {
+            snapshots.at(*height).map(|snapshot| tail(&snapshot).map(alloy_rlp::encode)).transpose()
+        }
+    };
+    match answered {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => no_answer(request),
+        Err(error) => {
+            tracing::error!(%error, "cannot answer a peer's request");
+            no_answer(request)
+        }
+    }
+}
