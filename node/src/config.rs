@@ -65,6 +65,8 @@ pub(crate) struct P2pSection {
     pub(crate) private_peers: Vec<String>,
     /// Most peers.
     pub(crate) max_peers: usize,
+    /// Most peers from one subnet; persistent peers do not count.
+    pub(crate) max_peers_per_subnet: usize,
     /// How many peers are looked for.
     pub(crate) target_peers: usize,
     /// How long a ban lasts, seconds.
@@ -80,6 +82,7 @@ impl Default for P2pSection {
             seeds: Vec::new(),
             private_peers: Vec::new(),
             max_peers: 64,
+            max_peers_per_subnet: 8,
             target_peers: 16,
             ban_seconds: 600,
         }

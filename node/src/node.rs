@@ -284,6 +284,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         halt: halt_sender,
         untold_head: None,
         told_head_ms: 0,
+        clock_watch: clock::ClockWatch::default(),
     };
     shell.show_signing(shell.engine.signing());
     let runtime = tokio::runtime::Handle::current();
@@ -371,8 +372,14 @@ pub(crate) fn rocks_options(config: &Config) -> RocksOptions {
 fn open_database(config: &Config, home: &Home) -> eyre::Result<Arc<RocksStore>> {
     std::fs::create_dir_all(home.data())
         .wrap_err_with(|| format!("cannot create the data directory {}", home.data().display()))?;
-    let kv = RocksStore::open(&home.database(), &rocks_options(config))
-        .wrap_err_with(|| format!("cannot open the database {}", home.database().display()))?;
+    let kv = RocksStore::open(&home.database(), &rocks_options(config)).wrap_err_with(|| {
+        format!(
+            "cannot open the database {0}: if another process has it open, stop that one; if it is damaged, move {0} away \
+             and start again, and the node fetches the chain from its peers (leave the keys folder as it is: its guard \
+             keeps the key from signing twice)",
+            home.database().display()
+        )
+    })?;
     Ok(Arc::new(kv))
 }
 
@@ -506,6 +513,7 @@ pub(crate) fn network_config(config: &Config) -> eyre::Result<NetworkConfig> {
             .collect::<eyre::Result<Vec<_>>>()?,
         role: config.node.role,
         max_peers: section.max_peers,
+        max_peers_per_subnet: section.max_peers_per_subnet,
         target_peers: section.target_peers,
         ban_ms: section.ban_seconds.saturating_mul(1_000),
     })

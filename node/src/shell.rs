@@ -60,6 +60,8 @@ pub(crate) struct Shell {
     pub(crate) untold_head: Option<HeadInfo>,
     /// When they were told last, monotonic milliseconds.
     pub(crate) told_head_ms: u64,
+    /// Looks for signs that this machine's clock is off.
+    pub(crate) clock_watch: clock::ClockWatch,
 }
 
 /// Peers are told of a new head at most this often: a node that syncs passes hundreds of heights a second.
@@ -225,11 +227,12 @@ impl Shell {
         view.evidence.push_back(evidence);
     }
 
-    fn on_event(&self, event: &Event) {
+    fn on_event(&mut self, event: &Event) {
         match event {
             Event::HeightStarted(_) => {}
             Event::RoundStarted { height, round, proposer } => {
                 self.metrics.rounds.inc();
+                self.clock_watch.round();
                 if *round > 0 {
                     tracing::warn!(height, round, %proposer, "a further round");
                 }
@@ -248,6 +251,14 @@ impl Shell {
                     received_ms,
                     "a proposal's time is off; it is withheld for the round"
                 );
+                let now = clock::now().mono_ms;
+                if let Some(ahead_ms) = self.clock_watch.untimely(*block_ms, *received_ms, now) {
+                    tracing::error!(
+                        ahead_ms,
+                        "this machine's clock is off against those of the other validators, so its votes come late or \
+                         not at all: set it, for example with chrony or systemd-timesyncd"
+                    );
+                }
             }
             Event::InvalidBlock { height, hash, reason } => {
                 self.metrics.invalid_blocks.inc();

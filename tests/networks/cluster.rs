@@ -32,12 +32,9 @@ pub(crate) struct Member {
     pub(crate) peer: String,
     pub(crate) peer_id: String,
     pub(crate) rpc: String,
-    ops: String,
     settings: Vec<(String, String)>,
     namespace: Option<String>,
     child: Option<Child>,
-    /// Put before the command line: `faketime` and its offset.
-    pub(crate) before: Vec<String>,
 }
 
 /// A network.
@@ -168,11 +165,9 @@ impl Cluster {
             peer: format!("/ip4/{address}/tcp/{peer}"),
             peer_id: String::new(),
             rpc: format!("http://{address}:{rpc}"),
-            ops: format!("{address}:{ops}"),
             settings,
             namespace,
             child: None,
-            before: Vec::new(),
         };
         member.peer_id = member.keys()["p2p"].as_str().unwrap().to_owned();
         self.members.push(member);
@@ -247,7 +242,6 @@ impl Member {
         if let Some(namespace) = &self.namespace {
             words.extend(["ip", "netns", "exec", namespace].map(str::to_owned));
         }
-        words.extend(self.before.clone());
         words.extend([env!("CARGO_BIN_EXE_bttc"), "start", "--home"].map(str::to_owned));
         let (program, arguments) = words.split_first().unwrap();
         let mut command = Command::new(program);
@@ -264,7 +258,7 @@ impl Member {
 
     fn signal(&self, name: &str) {
         if let Some(child) = &self.child {
-            // `ip netns exec` and `faketime` replace themselves with the node.
+            // `ip netns exec` replaces itself with the node.
             let _ = Command::new("kill").args([name, &child.id().to_string()]).output();
         }
     }
@@ -310,16 +304,6 @@ impl Member {
         let log = self.log();
         let all: Vec<&str> = log.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
-    }
-
-    /// A page of the operations port.
-    pub(crate) async fn ops(&self, path: &str) -> Option<String> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(&self.ops).await.ok()?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.ok()?;
-        Some(text)
     }
 
     /// Further configuration for the next start.

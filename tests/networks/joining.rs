@@ -137,7 +137,8 @@ async fn a_fresh_node_joins_by_a_snapshot_despite_kills_and_a_liar() {
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 }
 
-async fn client_height(client: &jsonrpsee::http_client::HttpClient) -> Option<u64> {
+/// A node's height, if it answers.
+pub(crate) async fn client_height(client: &jsonrpsee::http_client::HttpClient) -> Option<u64> {
     use jsonrpsee::core::client::ClientT;
     let height: Result<String, _> = client.request("eth_blockNumber", jsonrpsee::rpc_params![]).await;
     height.ok().map(|text| quantity(&json!(text)))

@@ -1,7 +1,11 @@
 //! Networks of real validator processes: killed, stopped, started again, joined.
 
+#[path = "chaos.rs"]
+mod chaos;
 #[path = "cluster.rs"]
 mod cluster;
+#[path = "failures.rs"]
+mod failures;
 #[path = "harness.rs"]
 mod harness;
 #[path = "joining.rs"]

@@ -52,6 +52,9 @@ pub enum WalRecord {
     Polka(RoundVotes),
     /// The bytes of a valid block.
     Block(Bytes),
+    /// This key is about to sign a message with this digest: what the guard says next. A log without the last one has
+    /// lost its end.
+    Intent(B256),
 }
 
 impl WalRecord {
@@ -83,6 +86,10 @@ impl WalRecord {
                 out.push(6);
                 out.extend_from_slice(bytes);
             }
+            Self::Intent(digest) => {
+                out.push(7);
+                out.extend_from_slice(digest.as_slice());
+            }
         }
         out
     }
@@ -109,6 +116,10 @@ impl WalRecord {
             4 => Self::Value(ValueRecord::decode(&mut rest).map_err(rlp)?),
             5 => Self::Polka(RoundVotes::decode(&mut rest).map_err(rlp)?),
             6 => return Ok(Self::Block(Bytes::copy_from_slice(rest))),
+            7 => {
+                let digest = B256::try_from(rest).map_err(|_| malformed("a digest has 32 bytes".into()))?;
+                return Ok(Self::Intent(digest));
+            }
             other => return Err(malformed(format!("unknown kind {other}"))),
         };
         if rest.is_empty() { Ok(record) } else { Err(malformed("trailing bytes".into())) }
@@ -124,6 +135,7 @@ impl WalRecord {
             | Self::Timeout { .. }
             | Self::Value(_)
             | Self::Polka(_)
+            | Self::Intent(_)
             | Self::Block(_) => None,
         }
     }
@@ -186,7 +198,7 @@ impl WalRecord {
                 ValueOrigin::Consensus,
             )),
             Self::Polka(votes) => polka_certificate(&votes).map(Input::PolkaCertificate),
-            Self::Block(_) => None,
+            Self::Block(_) | Self::Intent(_) => None,
         }
     }
 }

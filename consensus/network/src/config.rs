@@ -33,6 +33,9 @@ pub struct NetworkConfig {
     pub role: Role,
     /// Most connections.
     pub max_peers: usize,
+    /// Most peers from one subnet (24 bits of an IPv4 address, 48 of an IPv6 address), persistent ones not counted: who
+    /// owns one subnet cannot be all our peers.
+    pub max_peers_per_subnet: usize,
     /// How many peers a full node looks for.
     pub target_peers: usize,
     /// How long a ban lasts, milliseconds.
@@ -49,6 +52,7 @@ impl Default for NetworkConfig {
             private_peers: Vec::new(),
             role: Role::Full,
             max_peers: 64,
+            max_peers_per_subnet: 8,
             target_peers: 16,
             ban_ms: 600_000,
         }

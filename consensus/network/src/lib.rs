@@ -18,6 +18,7 @@ mod outbox;
 mod router;
 mod service;
 mod session;
+mod subnet;
 
 pub use config::{NetworkConfig, Role};
 pub use error::Error;

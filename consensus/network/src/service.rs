@@ -8,6 +8,7 @@ use crate::lane::{Lane, assert_limits};
 use crate::outbox::Outbox;
 use crate::router::{Arrival, Consequence, Judged, PeerId64, Router, RouterConfig, Verdict};
 use crate::session::{self, SessionEvent, exchange_hello};
+use crate::subnet::Subnet;
 use crate::{Error, PROTOCOL_VERSION};
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
@@ -41,8 +42,9 @@ const INCOMING_TRANSACTIONS: usize = 8_192;
 const DIAL_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest pause between two dials of one address.
 const MAX_DIAL_PAUSE: Duration = Duration::from_secs(10);
-/// Addresses kept of peers that others told of.
+/// Addresses kept of peers that others told of, and of them in one subnet.
 const MAX_ADDRESSES: usize = 1_000;
+const MAX_SUBNET_ADDRESSES: usize = 32;
 
 /// Messages between nodes about themselves.
 #[derive(RlpEncodable, RlpDecodable)]
@@ -71,6 +73,8 @@ struct Behaviour {
 
 struct Session {
     info: PeerInfo,
+    /// Where it comes from, when that counts.
+    subnet: Option<Subnet>,
     outbox: Arc<Outbox>,
 }
 
@@ -98,7 +102,7 @@ struct Service {
     hello: Hello,
     sessions: BTreeMap<PeerId64, Session>,
     by_id: HashMap<PeerId, PeerId64>,
-    endpoints: HashMap<PeerId, (String, bool)>,
+    endpoints: HashMap<PeerId, (Multiaddr, bool)>,
     known: HashMap<PeerId, Known>,
     private: HashSet<PeerId>,
     next_session: PeerId64,
@@ -173,7 +177,7 @@ pub fn start(
     for address in &config.listen {
         swarm
             .listen_on(address.clone())
-            .map_err(|error| Error::Address { address: address.to_string(), reason: error.to_string() })?;
+            .map_err(|error| Error::Address { address: address.to_string(), reason: in_words(&error) })?;
     }
     let role = match config.role {
         Role::Validator => 0,
@@ -259,6 +263,20 @@ pub fn start(
     };
     tokio::spawn(service.run(command_receiver, session_receiver, opened_receiver, inbound_receiver));
     Ok((handle, incoming_receiver, transaction_receiver))
+}
+
+/// Why an address cannot be listened on. The library's own words name the outermost wrapper only.
+fn in_words(error: &libp2p::TransportError<std::io::Error>) -> String {
+    match error {
+        libp2p::TransportError::MultiaddrNotSupported(_) => "this kind of address is not supported".into(),
+        libp2p::TransportError::Other(error) => {
+            let mut innermost: &dyn std::error::Error = error;
+            while let Some(source) = innermost.source() {
+                innermost = source;
+            }
+            innermost.to_string()
+        }
+    }
 }
 
 impl Service {
@@ -473,6 +491,11 @@ impl Service {
         if id == *self.swarm.local_peer_id() || self.known.contains_key(&id) || self.known.len() >= MAX_ADDRESSES {
             return;
         }
+        let subnet = Subnet::of(&address);
+        let neighbours = self.known.values().filter(|known| Subnet::of(&known.address) == subnet).count();
+        if subnet.is_some() && neighbours >= MAX_SUBNET_ADDRESSES {
+            return;
+        }
         let known = Known { address, persistent: false, pause: DIAL_INTERVAL, next: Instant::now() };
         self.known.insert(id, known);
     }
@@ -520,7 +543,7 @@ impl Service {
                     let _ = self.swarm.disconnect_peer_id(peer_id);
                     return;
                 }
-                let address = endpoint.get_remote_address().to_string();
+                let address = endpoint.get_remote_address().clone();
                 self.endpoints.insert(peer_id, (address, endpoint.is_dialer()));
                 // A further connection may mean that the peer has started anew and the older ones are dead.
                 let _ = num_established;
@@ -631,17 +654,26 @@ impl Service {
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         }
+        let (address, outbound) = self.endpoints.get(&id).cloned().unwrap_or_else(|| (Multiaddr::empty(), false));
+        let subnet = if persistent { None } else { Subnet::of(&address) };
+        if subnet.is_some() {
+            let neighbours = self.sessions.values().filter(|other| other.subnet == subnet && other.info.id != id);
+            if neighbours.count() >= self.config.max_peers_per_subnet {
+                tracing::debug!(peer = %id, %address, "too many peers from one subnet");
+                let _ = self.swarm.disconnect_peer_id(id);
+                return;
+            }
+        }
         if let Some(old) = self.by_id.remove(&id) {
             // The peer opened a new stream: the old one is dead, whatever we think of it.
             self.end_session(old).await;
         }
         let peer = self.next_session;
         self.next_session += 1;
-        let (address, outbound) = self.endpoints.get(&id).cloned().unwrap_or_default();
         let info = PeerInfo {
             peer,
             id,
-            address,
+            address: address.to_string(),
             agent: String::from_utf8_lossy(&hello.agent).chars().take(64).collect(),
             height: hello.height,
             role: match hello.role {
@@ -674,7 +706,7 @@ impl Service {
             // Nobody learns from us where a validator is.
             self.private.insert(id);
         }
-        self.sessions.insert(peer, Session { info: info.clone(), outbox });
+        self.sessions.insert(peer, Session { info: info.clone(), subnet, outbox });
         self.by_id.insert(id, peer);
         let height = info.height;
         let _ = self.incoming.send(Incoming::Connected(info)).await;

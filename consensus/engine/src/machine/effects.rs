@@ -7,7 +7,7 @@ use crate::context::{CoreAddress, CoreSet, CoreVote, Ctx};
 use crate::guard::{Guard, LastSigned, Step, may_sign};
 use crate::message::{CertificateVote, Message, PRECOMMITS, RoundVotes, SKIP};
 use crate::record::{WalRecord, polka_votes};
-use crate::wal::Wal;
+use crate::wal::{Wal, WalContent};
 use alloy_primitives::{Address, B256};
 use bttc_types::{
     Certificate, Evidence, Height, Mutant, PartsHeader, Proposal, Round, SecretKey, Signature, SignedProposal,
@@ -178,6 +178,18 @@ impl Env {
         }
     }
 
+    /// Whether the guard knows of a signature at `height` that the log of that height does not hold. What the key has
+    /// seen and promised there is lost, and the guard alone does not keep it from breaking a promise. A guard that was
+    /// just imported is an operator's word.
+    pub(super) fn log_lacks_signature(&self, height: Height, content: Option<&WalContent>) -> bool {
+        let Some((_, guard)) = &self.key else { return false };
+        let Some(last) = guard.last().filter(|last| last.height == height && !guard.just_imported()) else {
+            return false;
+        };
+        let intent = WalRecord::Intent(last.digest).encode();
+        !content.is_some_and(|content| content.height == height && content.records.contains(&intent))
+    }
+
     /// Height of the last signature that the guard knows.
     pub(super) fn guard_height(&self) -> Height {
         self.key.as_ref().and_then(|(_, guard)| guard.last()).map_or(0, |last| last.height)
@@ -321,6 +333,7 @@ impl Env {
             return REFUSED;
         }
         if guard.last() != Some(next) {
+            self.log(&WalRecord::Intent(digest));
             self.flush();
             let Some((_, guard)) = &mut self.key else { return REFUSED };
             if self.signing != Signing::Ready {

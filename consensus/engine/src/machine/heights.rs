@@ -27,8 +27,8 @@ impl Engine {
         let content = match self.env.wal.load() {
             _ if !self.env.wal_on => None,
             Ok(content) => content,
-            // Damage in a log that cannot matter any more: of a height that is done, or that our key has not signed in.
-            Err(Error::WalDamaged { height, .. }) if height < next || self.env.guard_height() < next => {
+            // Damage in a log that cannot matter: our key has not signed at this height.
+            Err(Error::WalDamaged { .. }) if self.env.guard_height() < next => {
                 if let Err(error) = self.env.wal.discard() {
                     self.env.wal_on = false;
                     self.env.stop_signing(error.to_string());
@@ -45,6 +45,15 @@ impl Engine {
                 None
             }
         };
+        let mut content = content;
+        if self.env.wal_on && self.env.may_sign() && self.env.log_lacks_signature(next, content.as_ref()) {
+            self.env.wal_on = false;
+            self.env.stop_signing(format!(
+                "the write-ahead log is lost or damaged: it does not hold what this key signed last at height {next}. Let \
+                 the node follow the chain past that height, then restart it"
+            ));
+            content = None;
+        }
         let Some(content) = content.filter(|content| content.height == next && !content.records.is_empty()) else {
             if self.phase == Phase::Waiting {
                 self.env.reset_wal(next);
@@ -79,7 +88,7 @@ impl Engine {
                     }
                 }
                 WalRecord::Proposal(proposal, _) => proposals.push(proposal.clone()),
-                WalRecord::Vote(_) | WalRecord::Timeout { .. } | WalRecord::Polka(_) => {}
+                WalRecord::Vote(_) | WalRecord::Timeout { .. } | WalRecord::Polka(_) | WalRecord::Intent(_) => {}
             }
             entries.extend(record.into_input());
         }
