@@ -208,7 +208,7 @@ impl Shell {
 
     fn on_evidence(&self, evidence: Evidence) {
         let mut view = self.view.write();
-        if view.evidence.contains(&evidence) {
+        if !remember(&mut view.evidence, &evidence) {
             return;
         }
         tracing::error!(
@@ -221,10 +221,6 @@ impl Shell {
         if let Some(network) = &self.network {
             network.broadcast(Lane::Evidence, Message::Evidence(Box::new(evidence.clone())).encode());
         }
-        if view.evidence.len() >= MAX_EVIDENCE {
-            view.evidence.pop_front();
-        }
-        view.evidence.push_back(evidence);
     }
 
     fn on_event(&mut self, event: &Event) {
@@ -283,5 +279,45 @@ impl Shell {
         };
         self.metrics.signing.set(i64::from(*signing == Signing::Ready));
         self.view.write().signing = text;
+    }
+}
+
+/// Keeps evidence; false when it is known already.
+fn remember(known: &mut VecDeque<Evidence>, evidence: &Evidence) -> bool {
+    if known.contains(evidence) {
+        return false;
+    }
+    if known.len() >= MAX_EVIDENCE {
+        known.pop_front();
+    }
+    known.push_back(evidence.clone());
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_EVIDENCE, remember};
+    use alloy_primitives::{Address, B256};
+    use bttc_types::{Evidence, SecretKey, SignedVote, Vote, VoteKind};
+    use std::collections::VecDeque;
+
+    #[test]
+    fn the_oldest_evidence_goes() {
+        let signature = SecretKey::from_bytes(&[1; 32]).unwrap().sign(B256::ZERO);
+        let evidence = |height| {
+            let vote = |hash| {
+                let validator = Address::ZERO;
+                let vote = Vote { kind: VoteKind::Prevote, height, round: 0, block_hash: hash, validator };
+                SignedVote { vote, signature }
+            };
+            Evidence::Votes(Box::new([vote(None), vote(Some(B256::ZERO))]))
+        };
+        let mut known = VecDeque::new();
+        for height in 0..=MAX_EVIDENCE as u64 {
+            assert!(remember(&mut known, &evidence(height)));
+            assert!(!remember(&mut known, &evidence(height)), "once");
+        }
+        assert_eq!(known.len(), MAX_EVIDENCE);
+        assert!(!known.contains(&evidence(0)));
     }
 }

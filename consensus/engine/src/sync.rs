@@ -335,4 +335,21 @@ mod tests {
         assert_eq!(apply_all(&mut sync, 0), 5);
         assert_eq!(sync.requests(5, 40, 1_001, 1_000), [Request { peer: 1, from: 6, count: 16 }]);
     }
+
+    #[test]
+    fn requests_and_answers_that_wait_are_bounded() {
+        let mut sync = BlockSync::default();
+        for peer in 0..50 {
+            sync.peer_status(peer, 10_000);
+        }
+        assert_eq!(sync.requests(0, 10_000, 0, 1_000).len(), WINDOW);
+        // The first range does not come: nothing further is asked for, however much else has come.
+        for (peer, from) in [(1, 17), (2, 33), (3, 49)] {
+            assert!(sync.arrived(peer, from, blocks(from, 16), 0, 1));
+        }
+        assert!(sync.requests(0, 10_000, 2, 1_000).is_empty());
+        assert_eq!(sync.ranges.len(), WINDOW);
+        // More blocks than were asked for are a fault.
+        assert!(!sync.arrived(0, 1, blocks(1, 17), 0, 3));
+    }
 }

@@ -362,6 +362,35 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_messages_are_forgotten() {
+        let remembered = RouterConfig::default().remembered as u64;
+        let mut router = router(2);
+        for index in 0..=remembered {
+            // Slow enough for the quota.
+            let arrival = router.arrived(0, Lane::Votes, &index.to_be_bytes(), index);
+            assert!(matches!(arrival, Arrival::Deliver(_)));
+        }
+        let last = remembered.to_be_bytes();
+        assert_eq!(router.arrived(1, Lane::Votes, &last, remembered), Arrival::Duplicate);
+        let first = 0u64.to_be_bytes();
+        assert!(matches!(router.arrived(1, Lane::Votes, &first, remembered), Arrival::Deliver(_)));
+    }
+
+    #[test]
+    fn bans_are_bounded_and_old_ones_make_room() {
+        let mut router = router(0);
+        for index in 0..MAX_BANS as u64 + 5 {
+            router.add_peer(index, PeerId::random(), false, 0);
+            assert_eq!(router.protocol_fault(index, 0), Consequence::Disconnect, "it goes, whether banned or not");
+        }
+        assert_eq!(router.bans.len(), MAX_BANS);
+        let id = PeerId::random();
+        router.add_peer(1_000_000, id, false, 600_000);
+        router.protocol_fault(1_000_000, 600_001);
+        assert!(router.is_banned(&id, 600_002), "expired bans have made room");
+    }
+
+    #[test]
     fn faults_heal_with_time() {
         let mut router = router(1);
         for step in 0..20 {

@@ -241,3 +241,27 @@ fn the_recovery_precompile_is_the_fast_one() {
     assert_eq!(Address::from_word(found), validator().address());
     assert_eq!(bttc_types::recover(digest, &signature).unwrap(), validator().address());
 }
+
+#[test]
+fn the_oldest_candidate_goes_and_can_still_be_decided() {
+    let (executor, _) = chain();
+    let mut candidates = Vec::new();
+    for index in 0..12u64 {
+        let input = BuildInput {
+            round: 0,
+            time_ms: 1_700_000_001_000 + index * 1_000,
+            beneficiary: Address::repeat_byte(0xbe),
+            last_commit: genesis_certificate(&executor),
+            out_of_time: &mut || false,
+            source: &mut Queue(vec![transfer(0, 0)], Vec::new()),
+        };
+        candidates.push(executor.build(input).unwrap().block.clone());
+    }
+    let kept = candidates.iter().filter(|block| executor.executed(&block.hash()).is_some()).count();
+    assert_eq!(kept, 8);
+    let first = &candidates[0];
+    assert!(executor.executed(&first.hash()).is_none());
+    let executed = executor.validate(first.encode(), &|_| None).unwrap();
+    executor.commit(&executed, &certify(&executor, first), true).unwrap();
+    assert_eq!(executor.head_hash().unwrap(), first.hash());
+}

@@ -234,3 +234,76 @@ fn the_journal_survives_a_torn_tail() {
     journal.rewrite(&[transfer(2, 0, 2 * GWEI, 0)]).unwrap();
     assert_eq!(Journal::open(&path).unwrap().1.len(), 1);
 }
+
+#[test]
+fn a_senders_share_and_the_memory_of_reasons_are_bounded() {
+    let config = PoolConfig { max_per_sender: 3, max_transactions: 4, remembered_drops: 5, ..PoolConfig::default() };
+    let (pool, accounts) = pool(config);
+    for nonce in 0..3 {
+        pool.add(transfer(1, nonce, 2 * GWEI, 0), false, 0, &accounts).unwrap();
+    }
+    let refused = pool.add(transfer(1, 3, 200 * GWEI, 100 * GWEI), false, 0, &accounts).unwrap_err();
+    assert!(matches!(refused, Error::NonceTooHigh { limit: 3, .. }), "{refused}");
+
+    let large = |key: u8, nonce: u64| {
+        sign(
+            key,
+            TxEip1559 {
+                chain_id: 1337,
+                nonce,
+                gas_limit: 16_000_000,
+                max_fee_per_gas: 2 * GWEI,
+                input: vec![1; 100_000].into(),
+                to: TxKind::Call(Address::ZERO),
+                ..TxEip1559::default()
+            },
+        )
+    };
+    let (bytes_pool, accounts) = self::pool(PoolConfig { max_bytes_per_sender: 250_000, ..PoolConfig::default() });
+    bytes_pool.add(large(1, 0), false, 0, &accounts).unwrap();
+    bytes_pool.add(large(1, 1), false, 0, &accounts).unwrap();
+    bytes_pool.add(large(1, 2), false, 0, &accounts).unwrap_err();
+    bytes_pool.add(large(2, 0), false, 0, &accounts).unwrap();
+
+    // Each better one throws another out: of the reasons the latest five stay.
+    let mut gone = Vec::new();
+    for key in 2..=20u8 {
+        let better = transfer(key, 0, u128::from(key) * 10 * GWEI, u128::from(key) * GWEI);
+        let before: Vec<B256> = pool.content(None).iter().map(|entry| entry.transaction.hash()).collect();
+        pool.add(better, false, 0, &accounts).unwrap();
+        gone.extend(before.into_iter().filter(|hash| pool.get(hash).is_none()));
+        assert!(pool.len() <= 4);
+    }
+    assert!(gone.len() > 5, "{}", gone.len());
+    let remembered = gone.iter().filter(|hash| pool.dropped(hash) == Some(DropReason::Evicted)).count();
+    assert_eq!(remembered, 5);
+    assert!(pool.dropped(gone.last().unwrap()).is_some());
+}
+
+#[test]
+fn the_journal_wants_to_be_rewritten_when_it_has_grown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    let transaction = sign(
+        1,
+        TxEip1559 {
+            chain_id: 1337,
+            gas_limit: 16_000_000,
+            input: vec![1; 120_000].into(),
+            to: TxKind::Call(Address::ZERO),
+            ..TxEip1559::default()
+        },
+    );
+    let mut appended = 0;
+    while !journal.wants_rewrite() {
+        journal.append(&transaction).unwrap();
+        appended += 1;
+        assert!(appended < 100, "it grows for ever");
+    }
+    assert!(std::fs::metadata(&path).unwrap().len() >= 4 << 20);
+    journal.rewrite(&[Arc::clone(&transaction)]).unwrap();
+    assert!(!journal.wants_rewrite());
+    assert!(std::fs::metadata(&path).unwrap().len() < 200_000);
+    assert_eq!(Journal::open(&path).unwrap().1.len(), 1);
+}

@@ -6,7 +6,7 @@ use crate::logs::matching;
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::Filter;
 use alloy_rpc_types_eth::pubsub::Params as SubscriptionParams;
-use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::core::{RegisterMethodError, SubscriptionResult};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use jsonrpsee::{PendingSubscriptionSink, RpcModule, SubscriptionSink};
 use serde::Serialize;
@@ -27,28 +27,43 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> Result<(), Registe
     Ok(())
 }
 
-async fn subscribe(params: Params<'static>, pending: PendingSubscriptionSink, context: Arc<RpcContext>) {
+/// Ends with an error when the subscriber lost something: it is told so as the last notification.
+async fn subscribe(
+    params: Params<'static>,
+    pending: PendingSubscriptionSink,
+    context: Arc<RpcContext>,
+) -> SubscriptionResult {
     let mut sequence = params.sequence();
     let kind: String = match sequence.next() {
         Ok(kind) => kind,
-        Err(error) => return pending.reject(error).await,
+        Err(error) => {
+            pending.reject(error).await;
+            return Ok(());
+        }
     };
     let options: SubscriptionParams = match sequence.optional_next() {
         Ok(options) => options.unwrap_or(SubscriptionParams::None),
-        Err(error) => return pending.reject(error).await,
+        Err(error) => {
+            pending.reject(error).await;
+            return Ok(());
+        }
     };
     match kind.as_str() {
-        "newHeads" => heads(pending, context).await,
+        "newHeads" => return heads(pending, context).await,
         "logs" => {
             let filter = match options {
                 SubscriptionParams::None => Filter::default(),
                 SubscriptionParams::Logs(filter) => *filter,
-                _ => return pending.reject(crate::errors::invalid_params("logs takes a filter")).await,
+                _ => {
+                    pending.reject(crate::errors::invalid_params("logs takes a filter")).await;
+                    return Ok(());
+                }
             };
             if let Err(error) = crate::logs::check_size(&filter) {
-                return pending.reject(error).await;
+                pending.reject(error).await;
+                return Ok(());
             }
-            logs(pending, context, filter).await;
+            return logs(pending, context, filter).await;
         }
         "newPendingTransactions" => {
             let whole = matches!(options, SubscriptionParams::Bool(true));
@@ -59,6 +74,12 @@ async fn subscribe(params: Params<'static>, pending: PendingSubscriptionSink, co
             pending.reject(ErrorObjectOwned::owned(-32_601, message, None::<()>)).await;
         }
     }
+    Ok(())
+}
+
+/// What a subscriber is told that was too slow.
+fn lagged() -> SubscriptionResult {
+    Err("this subscription ended because its reader was too slow: subscribe again".into())
 }
 
 /// Sends one notification; false when the subscriber is gone or too slow.
@@ -69,33 +90,34 @@ async fn notify(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
     }
 }
 
-async fn heads(pending: PendingSubscriptionSink, context: Arc<RpcContext>) {
+async fn heads(pending: PendingSubscriptionSink, context: Arc<RpcContext>) -> SubscriptionResult {
     // Subscribe before the answer goes out, so that nothing falls between.
     let mut heads = context.heads.subscribe();
-    let Ok(sink) = pending.accept().await else { return };
+    let Ok(sink) = pending.accept().await else { return Ok(()) };
     loop {
         tokio::select! {
-            () = sink.closed() => return,
+            () = sink.closed() => return Ok(()),
             head = heads.recv() => match head {
                 Ok(executed) => {
                     let header = rpc_header(executed.block.header.clone(), executed.hash, Some(executed.encoded.len()));
                     if !notify(&sink, &header).await {
-                        return;
+                        return lagged();
                     }
                 }
                 // Rather no subscription than one with holes.
-                Err(RecvError::Lagged(_) | RecvError::Closed) => return,
+                Err(RecvError::Lagged(_)) => return lagged(),
+                Err(RecvError::Closed) => return Ok(()),
             }
         }
     }
 }
 
-async fn logs(pending: PendingSubscriptionSink, context: Arc<RpcContext>, filter: Filter) {
+async fn logs(pending: PendingSubscriptionSink, context: Arc<RpcContext>, filter: Filter) -> SubscriptionResult {
     let mut heads = context.heads.subscribe();
-    let Ok(sink) = pending.accept().await else { return };
+    let Ok(sink) = pending.accept().await else { return Ok(()) };
     loop {
         tokio::select! {
-            () = sink.closed() => return,
+            () = sink.closed() => return Ok(()),
             head = heads.recv() => match head {
                 Ok(executed) => {
                     let header = &executed.block.header;
@@ -107,11 +129,12 @@ async fn logs(pending: PendingSubscriptionSink, context: Arc<RpcContext>, filter
                     for log in matching(&filter, header, executed.hash, &hashes, &executed.receipts) {
                         // One deadline for all logs of a block: a consumer cannot hold blocks in memory one log at a time.
                         if tokio::time::Instant::now() > deadline || !notify(&sink, &log).await {
-                            return;
+                            return lagged();
                         }
                     }
                 }
-                Err(RecvError::Lagged(_) | RecvError::Closed) => return,
+                Err(RecvError::Lagged(_)) => return lagged(),
+                Err(RecvError::Closed) => return Ok(()),
             }
         }
     }

@@ -81,6 +81,12 @@ impl Blocks {
         *self = Self::default();
     }
 
+    /// Blocks whose parts have not all come.
+    #[cfg(test)]
+    pub(super) fn in_the_making(&self) -> usize {
+        self.building.len()
+    }
+
     /// The encoded block.
     pub(super) fn bytes(&self, hash: &B256) -> Option<Arc<[u8]>> {
         self.known.get(hash).map(|known| Arc::clone(&known.bytes))

@@ -1,5 +1,7 @@
 //! Several engines in one thread with a toy application: agreement, restarts, silent validators, sync.
 
+mod bounds;
+
 use super::*;
 use crate::Error;
 use crate::guard::{Guard, LastSigned, MemoryGuard};
