@@ -45,6 +45,8 @@ pub struct Config {
     pub heights: u64,
     /// Which faults are on.
     pub faults: FaultSet,
+    /// A node that is honest and in no validator set: it only follows.
+    pub follower: Option<usize>,
     /// Share of the voting power that breaks the protocol, in per cent; `None`: drawn, always below a third.
     pub byzantine_percent: Option<u64>,
     /// CPU costs.
@@ -71,6 +73,7 @@ impl Config {
             nodes,
             heights,
             faults,
+            follower: None,
             byzantine_percent: None,
             costs: Costs::default(),
             topology: if nodes <= 10 { Topology::Mesh } else { Topology::Random(6) },

@@ -54,6 +54,11 @@ pub struct Links {
 }
 
 impl Links {
+    /// Makes everything from and to a node slower for good.
+    pub fn slow_down(&mut self, node: usize, extra_us: u64) {
+        self.slow.insert(node, (extra_us, u64::MAX));
+    }
+
     /// Connects nodes.
     pub fn new(nodes: usize, topology: Topology, rng: &mut ChaCha8Rng) -> Self {
         let mut peers = vec![Vec::new(); nodes];

@@ -11,6 +11,19 @@ use std::collections::BTreeMap;
 /// Blocks in an epoch of a simulated chain.
 pub const EPOCH_BLOCKS: u64 = 10;
 
+/// Who can be in the sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Members<'a> {
+    /// Everybody's key.
+    pub keys: &'a [Address],
+    /// Who lies: together they hold less than a third of the power in each set, or `percent` of it.
+    pub byzantine: &'a [bool],
+    /// For scenarios that must fail.
+    pub percent: Option<u64>,
+    /// Who is never in a set.
+    pub follower: Option<Address>,
+}
+
 /// Sets by the first epoch in which they are in force.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -18,41 +31,28 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Draws sets for `heights`. Those with `byzantine` hold less than a third of the power in each (or, for scenarios
-    /// that must fail, `percent` of it).
-    pub fn draw(
-        keys: &[Address],
-        byzantine: &[bool],
-        percent: Option<u64>,
-        heights: u64,
-        faults: &FaultSet,
-        rng: &mut ChaCha8Rng,
-    ) -> Self {
+    /// Draws sets for `heights`.
+    pub fn draw(members: Members<'_>, heights: u64, faults: &FaultSet, rng: &mut ChaCha8Rng) -> Self {
         let mut sets = BTreeMap::new();
         let epochs = if faults.has(Fault::SetChange) { heights / EPOCH_BLOCKS + 50 } else { 0 };
         for epoch in 0..=epochs {
             if epoch > 0 && rng.random_bool(0.4) {
                 continue;
             }
-            sets.insert(epoch, Self::one(keys, byzantine, percent, faults.has(Fault::SetChange), rng));
+            sets.insert(epoch, Self::one(members, faults.has(Fault::SetChange), rng));
         }
         Self { sets }
     }
 
-    fn one(
-        keys: &[Address],
-        byzantine: &[bool],
-        percent: Option<u64>,
-        changing: bool,
-        rng: &mut ChaCha8Rng,
-    ) -> Vec<GenesisValidator> {
+    fn one(members: Members<'_>, changing: bool, rng: &mut ChaCha8Rng) -> Vec<GenesisValidator> {
+        let Members { keys, byzantine, percent, follower } = members;
         let member = |address: Address, power: u64| GenesisValidator { address, owner: address, power };
         let mut set: Vec<GenesisValidator> = Vec::new();
         let mut honest = 0;
         for (key, byzantine) in keys.iter().zip(byzantine) {
             // At least three honest members, so that the set is never trivial.
             let left = changing && honest >= 3 && rng.random_bool(0.15);
-            if !*byzantine && !left {
+            if !*byzantine && !left && Some(*key) != follower {
                 let power = if changing { rng.random_range(1..=10) } else { 1 };
                 honest += power;
                 set.push(member(*key, power));

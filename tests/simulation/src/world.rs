@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::fault::{Fault, FaultCounts};
 use crate::links::Links;
 use crate::node::{Item, Node, Payload};
-use crate::schedule::{EPOCH_BLOCKS, Schedule};
+use crate::schedule::{EPOCH_BLOCKS, Members, Schedule};
 use crate::trace::{Record, Trace};
 use crate::weather::Weather;
 use alloy_primitives::{Address, B256, keccak256};
@@ -91,6 +91,8 @@ pub struct World {
     pub(crate) extra_rounds: u64,
     pub(crate) accused: BTreeSet<(Address, u64)>,
     pub(crate) connecting: BTreeSet<(usize, usize)>,
+    /// A node that stays down until it is released.
+    held: Option<usize>,
 }
 
 impl std::fmt::Debug for World {
@@ -111,14 +113,18 @@ impl World {
     pub fn new(config: Config) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let mut liars = draw_liars(&config, &mut rng);
+        if let Some(follower) = config.follower {
+            liars[follower] = false;
+        }
         let mut keys: Vec<SecretKey> = (0..config.nodes).map(key).collect();
         let twins = draw_twins(&config, &mut liars, &mut rng);
         if let Some((first, second)) = twins {
             keys[second] = keys[first].clone();
         }
         let addresses: Vec<Address> = keys.iter().map(SecretKey::address).collect();
-        let schedule =
-            Schedule::draw(&addresses, &liars, config.byzantine_percent, config.heights, &config.faults, &mut rng);
+        let follower = config.follower.map(|index| addresses[index]);
+        let members = Members { keys: &addresses, byzantine: &liars, percent: config.byzantine_percent, follower };
+        let schedule = Schedule::draw(members, config.heights, &config.faults, &mut rng);
         let spec = Arc::new(chain_spec(&config, &schedule));
         let links = Links::new(config.nodes, config.topology, &mut rng);
         let mut nodes: Vec<Node> =
@@ -162,6 +168,7 @@ impl World {
             extra_rounds: 0,
             accused: BTreeSet::new(),
             connecting: BTreeSet::new(),
+            held: None,
             config,
         };
         for index in 0..world.nodes.len() {
@@ -244,8 +251,13 @@ impl World {
 
     /// The height that every honest node has committed.
     pub fn least_height(&self) -> u64 {
-        let honest = self.nodes.iter().filter(|node| !node.liar);
+        let honest = self.nodes.iter().filter(|node| !node.liar && self.held != Some(node.index));
         honest.map(|node| self.checker.committed(node.index)).min().unwrap_or(0)
+    }
+
+    /// The time, microseconds from the start.
+    pub fn virtual_us(&self) -> u64 {
+        self.now
     }
 
     /// A node.
@@ -259,6 +271,24 @@ impl World {
         self.nodes[index].disk = disk;
         self.checker.on_restore(index);
         self.weather.restored.insert(index);
+    }
+
+    /// Kills a node and keeps it down until [`Self::release`]; nobody waits for it meanwhile.
+    pub fn hold(&mut self, index: usize) {
+        self.held = Some(index);
+        self.kill(index);
+    }
+
+    /// Starts the node that is held.
+    pub fn release(&mut self) {
+        if let Some(index) = self.held.take() {
+            self.at(self.now, Event::Start(index));
+        }
+    }
+
+    /// Makes everything from and to a node slower, for the rest of the run.
+    pub fn slow_down(&mut self, index: usize, extra_us: u64) {
+        self.links.slow_down(index, extra_us);
     }
 
     /// The height that a node has durably committed.
@@ -317,7 +347,7 @@ impl World {
 
     /// Starts a node; what its disk holds must be enough.
     pub(crate) fn start(&mut self, index: usize) {
-        if self.nodes[index].running.is_some() {
+        if self.nodes[index].running.is_some() || self.held == Some(index) {
             return;
         }
         let config = self.engine_config();

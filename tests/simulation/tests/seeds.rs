@@ -156,3 +156,53 @@ fn a_restored_old_disk_signs_nothing() {
     assert!(report.violations.is_empty(), "{:?}", report.violations);
     assert!(report.height >= 40, "the restored node follows");
 }
+
+/// A follower that was away for hundreds or thousands of blocks, in which the validator set changed again and again, gets them from peers
+/// of which some lie about blocks and heights and one is slow, while the chain goes on under load.
+fn catch_up(nodes: usize, behind: u64) {
+    let mut config = Config::new(3, nodes, behind + 60, FaultSet::parse("lying-sync,set-change").unwrap());
+    config.transactions_per_second = 20.0;
+    let away = 0;
+    config.follower = Some(away);
+    bttc_types::remember_recoveries(1 << 16);
+    let mut world = World::new(config);
+    let honest: Vec<usize> = (1..nodes).filter(|index| !world.node(*index).liar).collect();
+    assert!(honest.len() + 1 < nodes, "somebody lies");
+    let (slow, observer) = (honest[0], honest[1]);
+    while world.committed(away) < 3 {
+        assert!(world.step());
+    }
+    world.hold(away);
+    world.slow_down(slow, 400_000);
+    while world.committed(observer) < behind && !world.is_over() {
+        assert!(world.step());
+    }
+    assert!(!world.is_over(), "{:?}", world.finish().violations);
+    let (since, head) = (world.virtual_us(), world.committed(observer));
+    world.release();
+    while world.committed(away) < head {
+        assert!(world.step());
+    }
+    let seconds = (world.virtual_us() - since) / 1_000_000;
+    eprintln!("{} blocks behind, caught up in {seconds} virtual seconds", head - 3);
+    while !world.is_over() && world.step() {}
+    let report = world.finish();
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    assert!(report.height >= behind + 60);
+    for fault in [Fault::LyingSync, Fault::SetChange] {
+        assert!(report.faults.of(fault) > 10, "{fault} fired {} times", report.faults.of(fault));
+    }
+}
+
+#[test]
+fn a_node_far_behind_catches_up_under_load_from_liars_and_the_slow() {
+    let _guard = NODES.lock();
+    catch_up(7, 500);
+}
+
+#[test]
+#[ignore = "five thousand blocks: scripts/simulate runs it"]
+fn a_node_five_thousand_blocks_behind_catches_up() {
+    let _guard = NODES.lock();
+    catch_up(7, 5_000);
+}
