@@ -6,6 +6,8 @@ mod chaos;
 mod cluster;
 #[path = "failures.rs"]
 mod failures;
+#[path = "floods.rs"]
+mod floods;
 #[path = "harness.rs"]
 mod harness;
 #[path = "joining.rs"]

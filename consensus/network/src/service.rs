@@ -8,7 +8,7 @@ use crate::lane::{Lane, assert_limits};
 use crate::outbox::Outbox;
 use crate::router::{Arrival, Consequence, Judged, PeerId64, Router, RouterConfig, Verdict};
 use crate::session::{self, SessionEvent, exchange_hello};
-use crate::subnet::Subnet;
+use crate::subnet::{Subnet, has_room};
 use crate::{Error, PROTOCOL_VERSION};
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
@@ -42,9 +42,6 @@ const INCOMING_TRANSACTIONS: usize = 8_192;
 const DIAL_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest pause between two dials of one address.
 const MAX_DIAL_PAUSE: Duration = Duration::from_secs(10);
-/// Addresses kept of peers that others told of, and of them in one subnet.
-const MAX_ADDRESSES: usize = 1_000;
-const MAX_SUBNET_ADDRESSES: usize = 32;
 
 /// Messages between nodes about themselves.
 #[derive(RlpEncodable, RlpDecodable)]
@@ -488,12 +485,10 @@ impl Service {
     fn learn(&mut self, bytes: &[u8]) {
         let Ok(address) = Multiaddr::try_from(bytes.to_vec()) else { return };
         let Some(Protocol::P2p(id)) = address.iter().last() else { return };
-        if id == *self.swarm.local_peer_id() || self.known.contains_key(&id) || self.known.len() >= MAX_ADDRESSES {
+        if id == *self.swarm.local_peer_id() || self.known.contains_key(&id) {
             return;
         }
-        let subnet = Subnet::of(&address);
-        let neighbours = self.known.values().filter(|known| Subnet::of(&known.address) == subnet).count();
-        if subnet.is_some() && neighbours >= MAX_SUBNET_ADDRESSES {
+        if !has_room(self.known.values().map(|known| &known.address), &address) {
             return;
         }
         let known = Known { address, persistent: false, pause: DIAL_INTERVAL, next: Instant::now() };

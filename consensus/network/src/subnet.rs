@@ -32,9 +32,48 @@ impl Subnet {
     }
 }
 
+/// Addresses kept of peers that others told of, and of them in one subnet.
+const MAX_ADDRESSES: usize = 1_000;
+const MAX_SUBNET_ADDRESSES: usize = 32;
+
+/// Whether a further address may be learnt beside those that are known.
+pub(crate) fn has_room<'a>(known: impl Iterator<Item = &'a Multiaddr>, address: &Multiaddr) -> bool {
+    let subnet = Subnet::of(address);
+    let (mut all, mut neighbours) = (0usize, 0usize);
+    for other in known {
+        all += 1;
+        neighbours += usize::from(subnet.is_some() && Subnet::of(other) == subnet);
+    }
+    all < MAX_ADDRESSES && neighbours < MAX_SUBNET_ADDRESSES
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Subnet;
+    use super::{MAX_ADDRESSES, MAX_SUBNET_ADDRESSES, Subnet, has_room};
+    use libp2p::Multiaddr;
+
+    #[test]
+    fn one_subnet_cannot_fill_the_address_book() {
+        let mut known: Vec<Multiaddr> = Vec::new();
+        let learn = |known: &mut Vec<Multiaddr>, text: String| {
+            let address: Multiaddr = text.parse().unwrap();
+            let room = has_room(known.iter(), &address);
+            if room {
+                known.push(address);
+            }
+            room
+        };
+        for host in 0..255 {
+            learn(&mut known, format!("/ip4/10.0.0.{host}/tcp/1"));
+        }
+        assert_eq!(known.len(), MAX_SUBNET_ADDRESSES);
+        assert!(learn(&mut known, "/ip4/10.0.1.1/tcp/1".into()));
+        for subnet in 0..2_000 {
+            learn(&mut known, format!("/ip4/11.{}.{}.1/tcp/1", subnet / 250, subnet % 250));
+        }
+        assert_eq!(known.len(), MAX_ADDRESSES);
+        assert!(!learn(&mut known, "/ip4/12.0.0.1/tcp/1".into()));
+    }
 
     #[test]
     fn neighbours_share_their_first_bits() {
