@@ -8,6 +8,7 @@ use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::node::{network_config, rocks_options};
 use crate::ops::{self, Ops};
+use crate::snapshots::no_answer;
 use bttc_executor::genesis_block;
 use bttc_genesis::ChainSpec;
 use bttc_network::{Incoming, Keypair, NetworkHandle, Verdict};
@@ -128,7 +129,10 @@ async fn run(
                 Incoming::Message { peer, lane, number, bytes } => {
                     network.verdict(peer, lane, number, bytes, Verdict::Ignore);
                 }
-                Incoming::Request { id, .. } => network.respond(id, alloy_rlp::encode(Vec::<u8>::new())),
+                Incoming::Request { peer, id, bytes } => match PeerRequest::decode(&bytes) {
+                    Ok(request) => network.respond(id, no_answer(&request)),
+                    Err(error) => network.fault(peer, error.to_string()),
+                },
                 Incoming::Status { .. } => {}
             },
         }

@@ -1,24 +1,29 @@
 //! What the core asks for, and how it gets it: signatures, verification, log, timers, publication.
 
+mod signing;
+mod verify;
+
+pub(in crate::machine) use signing::initial_signing;
+use verify::vote_of;
+
 use super::blocks::Blocks;
-use super::{Event, HeadInfo, Now, Output, Signing};
+use super::{Event, Now, Output, Signing};
 use crate::config::EngineConfig;
-use crate::context::{CoreAddress, CoreSet, CoreVote, Ctx};
-use crate::guard::{Guard, LastSigned, Step, may_sign};
+use crate::context::{CoreSet, CoreVote, Ctx};
+use crate::guard::{Guard, Step};
 use crate::message::{CertificateVote, Message, PRECOMMITS, RoundVotes, SKIP};
 use crate::record::{WalRecord, polka_votes};
-use crate::wal::{Wal, WalContent};
+use crate::wal::Wal;
 use alloy_primitives::{Address, B256};
 use bttc_types::{
-    Certificate, Evidence, Height, Mutant, PartsHeader, Proposal, Round, SecretKey, Signature, SignedProposal,
-    SignedVote, SigningDomain, Vote, VoteKind, recover,
+    Certificate, Evidence, Height, Proposal, Round, SecretKey, Signature, SignedProposal, SignedVote, SigningDomain,
+    VoteKind,
 };
 use malachitebft_core_consensus::{
-    ConsensusMsg, Effect, Input as CoreInput, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
+    Effect, Input as CoreInput, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
 };
 use malachitebft_core_types::{
-    CertificateError, CommitCertificate, NilOrVal, RoundCertificate, RoundCertificateType, SignedMessage,
-    ThresholdParam, ThresholdParams, Timeout, ValidatorSet as _, VoteType,
+    CertificateError, NilOrVal, RoundCertificate, RoundCertificateType, SignedMessage, Timeout, VoteType,
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -70,31 +75,6 @@ pub(super) struct Env {
     pub(super) own_votes: Vec<SignedVote>,
     /// Whether the certificate of the decided block has grown since it was decided.
     pub(super) certificate_grew: bool,
-}
-
-/// Whether the node may sign when it starts.
-pub(super) fn initial_signing(
-    config: &EngineConfig,
-    guard: Option<&dyn Guard>,
-    head: &HeadInfo,
-    own_signature_above_guard: Option<Height>,
-    now: Now,
-) -> Signing {
-    let Some(guard) = guard else { return Signing::NoKey };
-    if let Some(height) = own_signature_above_guard {
-        return Signing::Off(format!(
-            "the certificate of block {height} carries a signature of this key that its guard does not know: \
-             another node signs with the key, or an old guard was restored"
-        ));
-    }
-    let last = guard.last().map_or(0, |last| last.height);
-    if last < head.height || guard.just_imported() {
-        return Signing::Listening {
-            until_ms: now.mono_ms.saturating_add(config.listen_ms),
-            until_height: head.height.saturating_add(2),
-        };
-    }
-    Signing::Ready
 }
 
 /// Whether an output is a message that this node signed.
@@ -178,91 +158,6 @@ impl Env {
         }
     }
 
-    /// Whether the guard knows of a signature at `height` that the log of that height does not hold. What the key has
-    /// seen and promised there is lost, and the guard alone does not keep it from breaking a promise. A guard that was
-    /// just imported is an operator's word.
-    pub(super) fn log_lacks_signature(&self, height: Height, content: Option<&WalContent>) -> bool {
-        let Some((_, guard)) = &self.key else { return false };
-        let Some(last) = guard.last().filter(|last| last.height == height && !guard.just_imported()) else {
-            return false;
-        };
-        let intent = WalRecord::Intent(last.digest).encode();
-        !content.is_some_and(|content| content.height == height && content.records.contains(&intent))
-    }
-
-    /// Height of the last signature that the guard knows.
-    pub(super) fn guard_height(&self) -> Height {
-        self.key.as_ref().and_then(|(_, guard)| guard.last()).map_or(0, |last| last.height)
-    }
-
-    pub(super) fn address(&self) -> Address {
-        self.key.as_ref().map_or(Address::ZERO, |(key, _)| key.address())
-    }
-
-    /// Whether the core may act as a validator.
-    pub(super) fn may_sign(&self) -> bool {
-        self.signing == Signing::Ready
-    }
-
-    /// Stops signing until a restart.
-    pub(super) fn stop_signing(&mut self, reason: String) {
-        if !matches!(self.signing, Signing::Off(_)) {
-            self.signing = Signing::Off(reason);
-            self.outputs.push(Output::Event(Event::Signing(self.signing.clone())));
-        }
-    }
-
-    /// Adds a record to the log; a failure stops signing.
-    pub(super) fn log(&mut self, record: &WalRecord) {
-        if !self.wal_on {
-            return;
-        }
-        let bytes = record.encode();
-        if self.replaying && self.loaded.contains(&bytes) {
-            return;
-        }
-        match self.wal.append(&bytes) {
-            Ok(()) => {
-                self.wal_dirty = true;
-                self.wal_needed = true;
-            }
-            Err(error) => self.wal_failed(&error),
-        }
-    }
-
-    /// Makes what was appended survive a power cut, if anything in it is needed; a failure stops signing.
-    pub(super) fn flush_needed(&mut self) {
-        if self.wal_needed {
-            self.flush();
-        }
-    }
-
-    /// Makes the log survive a power cut; a failure stops signing.
-    pub(super) fn flush(&mut self) {
-        self.wal_needed = false;
-        if self.wal_on
-            && !Mutant::FlushSkipped.active()
-            && std::mem::take(&mut self.wal_dirty)
-            && let Err(error) = self.wal.flush()
-        {
-            self.wal_failed(&error);
-        }
-    }
-
-    fn wal_failed(&mut self, error: &crate::Error) {
-        self.wal_on = false;
-        self.stop_signing(error.to_string());
-    }
-
-    pub(super) fn reset_wal(&mut self, height: Height) {
-        self.loaded.clear();
-        if self.wal_on
-            && let Err(error) = self.wal.reset(height)
-        {
-            self.wal_failed(&error);
-        }
-    }
-
     /// Forgets what belongs to a height.
     pub(super) fn clear_height(&mut self) {
         self.timers.clear();
@@ -299,66 +194,6 @@ impl Env {
         let deadline = self.now.mono_ms.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
         self.timer_sequence = self.timer_sequence.saturating_add(1);
         self.timers.insert((deadline, self.timer_sequence), timeout);
-    }
-
-    /// Checks a signature once; a second look costs a hash lookup.
-    pub(super) fn verify(&mut self, digest: B256, signature: &Signature, signer: Address) -> bool {
-        if let Some(known) = self.verified.get(&(digest, *signature)) {
-            return *known == signer;
-        }
-        let Ok(found) = recover(digest, signature) else { return false };
-        if self.verified.len() >= MAX_VERIFIED {
-            self.verified.clear();
-        }
-        self.verified.insert((digest, *signature), found);
-        found == signer
-    }
-
-    /// Signs when the guard and the latch allow it. What led the core to this step is flushed first: should the node die
-    /// after the guard was written and before the message went out, it plays the log, wants the same message again, and
-    /// the guard lets it. Otherwise the step's signature would be lost for good, and a height that needs it would never
-    /// end.
-    fn sign(&mut self, step: Step, height: Height, round: Round, digest: B256) -> Signature {
-        if self.signing != Signing::Ready {
-            return REFUSED;
-        }
-        let Some((_, guard)) = &self.key else { return REFUSED };
-        let next = LastSigned { height, round, step, digest };
-        if let Err(error) = may_sign(guard.last().as_ref(), &next)
-            && !Mutant::GuardOff.active()
-        {
-            // Somewhere later it will sign again; here it may have signed something else.
-            let refusal = error.to_string();
-            self.outputs.push(Output::Event(Event::Refused(refusal)));
-            return REFUSED;
-        }
-        if guard.last() != Some(next) {
-            self.log(&WalRecord::Intent(digest));
-            self.flush();
-            let Some((_, guard)) = &mut self.key else { return REFUSED };
-            if self.signing != Signing::Ready {
-                return REFUSED;
-            }
-            if let Err(error) = guard.record(next) {
-                let reason = error.to_string();
-                self.stop_signing(reason);
-                return REFUSED;
-            }
-        }
-        let Some((key, _)) = &self.key else { return REFUSED };
-        let signature = key.sign(digest);
-        self.verified.insert((digest, signature), key.address());
-        self.made.insert(signature);
-        signature
-    }
-
-    /// Signs the announcement of a block's parts. It cannot contradict anything: it names no vote.
-    pub(super) fn sign_parts(&self, round: Round, hash: B256, parts: &PartsHeader) -> Option<Signature> {
-        if self.signing != Signing::Ready {
-            return None;
-        }
-        let (key, _) = self.key.as_ref()?;
-        Some(key.sign(self.domain.parts_digest(self.height, round, hash, parts)))
     }
 
     pub(super) fn on_effect(&mut self, effect: Effect<Ctx>, blocks: &mut Blocks) -> Result<Resume<Ctx>, String> {
@@ -618,112 +453,6 @@ impl Env {
         self.outputs.push(Output::Broadcast(message));
     }
 
-    fn verify_message(&mut self, message: &ConsensusMsg<Ctx>, signature: &Signature, key: CoreAddress) -> bool {
-        match message {
-            ConsensusMsg::Vote(vote) => {
-                let Some(plain) = vote.to_vote() else { return false };
-                let digest = self.domain.vote_digest(&plain);
-                let good = self.verify(digest, signature, key.0);
-                if good {
-                    self.collect_late_precommit(&plain, signature);
-                }
-                good
-            }
-            ConsensusMsg::Proposal(proposal) => {
-                let Some(plain) = proposal.to_proposal() else { return false };
-                let digest = self.domain.proposal_digest(&plain);
-                self.verify(digest, signature, key.0)
-            }
-        }
-    }
-
-    /// A precommit for the decided block that came after the decision still counts for `last_commit`: it pays its
-    /// signer and keeps him from being counted as absent.
-    fn collect_late_precommit(&mut self, vote: &Vote, signature: &Signature) {
-        let Some(decided) = &mut self.decided else { return };
-        let matches = vote.kind == VoteKind::Precommit
-            && (vote.height, vote.round, vote.block_hash) == (decided.height, decided.round, Some(decided.block_hash));
-        if matches
-            && let Some((index, _)) = self.set.set.find(&vote.validator)
-            && decided.insert(index, *signature)
-        {
-            self.certificate_grew = true;
-        }
-    }
-
-    /// Strict: one bad signature spoils all, because the core takes every signature of an accepted certificate.
-    fn verify_votes(
-        &mut self,
-        votes: Vec<(CoreAddress, CoreVote, Signature)>,
-        set: &CoreSet,
-        threshold: ThresholdParam,
-        invalid: impl Fn(CoreAddress, Signature) -> CertificateError<Ctx>,
-    ) -> Result<(), CertificateError<Ctx>> {
-        let mut seen = HashSet::new();
-        let mut power = 0u64;
-        for (address, vote, signature) in votes {
-            if !seen.insert(address) {
-                return Err(CertificateError::DuplicateVote(address));
-            }
-            let validator = set.get_by_address(&address).ok_or(CertificateError::UnknownValidator(address))?;
-            let digest = vote.to_vote().map(|vote| self.domain.vote_digest(&vote));
-            if !digest.is_some_and(|digest| self.verify(digest, &signature, address.0)) {
-                return Err(invalid(address, signature));
-            }
-            power = power.saturating_add(validator.power);
-        }
-        let total = set.total_voting_power();
-        if threshold.is_met(power, total) {
-            Ok(())
-        } else {
-            let expected = threshold.min_expected(total);
-            Err(CertificateError::NotEnoughVotingPower { signed: power, total, expected })
-        }
-    }
-
-    fn verify_round(
-        &mut self,
-        certificate: &RoundCertificate<Ctx>,
-        set: &CoreSet,
-        thresholds: ThresholdParams,
-    ) -> Result<(), CertificateError<Ctx>> {
-        let threshold = match certificate.cert_type {
-            RoundCertificateType::Precommit => thresholds.quorum,
-            RoundCertificateType::Skip => thresholds.honest,
-        };
-        let mut votes = Vec::with_capacity(certificate.round_signatures.len());
-        for entry in &certificate.round_signatures {
-            if certificate.cert_type == RoundCertificateType::Precommit && entry.vote_type == VoteType::Prevote {
-                return Err(CertificateError::InvalidVoteType(entry.address));
-            }
-            let vote = CoreVote {
-                kind: entry.vote_type,
-                height: certificate.height,
-                round: certificate.round,
-                value: entry.value_id,
-                validator: entry.address,
-            };
-            votes.push((entry.address, vote, entry.signature));
-        }
-        self.verify_votes(votes, set, threshold, |address, _| CertificateError::UnknownValidator(address))
-    }
-
-    /// Our form of the core's certificate: signatures by index.
-    fn certificate(&self, certificate: &CommitCertificate<Ctx>) -> Certificate {
-        let mut result = Certificate {
-            height: certificate.height.0,
-            round: certificate.round.as_u32().unwrap_or(0),
-            block_hash: certificate.value_id.0,
-            signatures: Vec::with_capacity(certificate.commit_signatures.len()),
-        };
-        for entry in &certificate.commit_signatures {
-            if let Some((index, _)) = self.set.set.find(&entry.address.0) {
-                result.insert(index, entry.signature);
-            }
-        }
-        result
-    }
-
     fn report(&mut self, evidence: &MisbehaviorEvidence<Ctx>) {
         for (_, pairs) in &evidence.votes {
             for (a, b) in pairs {
@@ -743,15 +472,5 @@ impl Env {
                 }
             }
         }
-    }
-}
-
-fn vote_of(kind: VoteType, certificate: &CommitCertificate<Ctx>, validator: CoreAddress) -> CoreVote {
-    CoreVote {
-        kind,
-        height: certificate.height,
-        round: certificate.round,
-        value: NilOrVal::Val(certificate.value_id),
-        validator,
     }
 }
