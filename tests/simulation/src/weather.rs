@@ -55,6 +55,11 @@ impl Default for Weather {
 }
 
 impl Weather {
+    /// A node that was away counts again: progress is measured by it from now on.
+    pub fn wait_for_another(&mut self, now: u64) {
+        self.progress = (0, now);
+    }
+
     /// Whether a run may end now.
     pub fn calm_or_off(&self, faults: &FaultSet) -> bool {
         self.calm || *faults == FaultSet::none()

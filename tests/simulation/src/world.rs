@@ -282,6 +282,7 @@ impl World {
     /// Starts the node that is held.
     pub fn release(&mut self) {
         if let Some(index) = self.held.take() {
+            self.weather.wait_for_another(self.now);
             self.at(self.now, Event::Start(index));
         }
     }
