@@ -12,6 +12,7 @@ use bttc_pool::{Error as PoolError, Journal, Pool};
 use bttc_types::RecoveredTransaction;
 use parking_lot::Mutex;
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{broadcast, mpsc};
@@ -167,8 +168,42 @@ impl Intake {
     }
 }
 
-/// Answers to requests of peers in work.
+/// Answers to requests of peers in work, and of them to one peer: a node that joins has two requests for pieces and one for
+/// offers on its way.
 const MAX_ANSWERS: usize = 4;
+const MAX_ANSWERS_EACH: usize = 3;
+
+/// Who waits for an answer, and how many of them.
+#[derive(Clone, Default)]
+struct Asking(Arc<Mutex<HashMap<u64, usize>>>);
+
+impl Asking {
+    /// Takes a place for a peer; none when it has its share.
+    fn enter(&self, peer: u64) -> Option<Place> {
+        let mut asking = self.0.lock();
+        let count = asking.entry(peer).or_default();
+        if *count >= MAX_ANSWERS_EACH {
+            return None;
+        }
+        *count += 1;
+        Some(Place(self.clone(), peer))
+    }
+}
+
+/// A place among those who wait; free again when it is dropped.
+struct Place(Asking, u64);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut asking = self.0.0.lock();
+        if let Some(count) = asking.get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                asking.remove(&self.1);
+            }
+        }
+    }
+}
 
 /// Passes what comes from the network on to the engine and answers requests.
 pub(crate) async fn route(
@@ -182,6 +217,7 @@ pub(crate) async fn route(
 ) {
     let metrics = Arc::clone(&intake.metrics);
     let answers = Arc::new(tokio::sync::Semaphore::new(MAX_ANSWERS));
+    let asking = Asking::default();
     while let Some(event) = incoming.recv().await {
         let for_engine = match event {
             Incoming::Message { peer, lane, number, bytes } => EngineEvent::Message { peer, lane, number, bytes },
@@ -205,14 +241,15 @@ pub(crate) async fn route(
                     }
                 };
                 // When too many ask at once, the last ones get nothing and ask another node.
-                let Ok(permit) = Arc::clone(&answers).try_acquire_owned() else {
+                let place = asking.enter(peer).zip(Arc::clone(&answers).try_acquire_owned().ok());
+                let Some(place) = place else {
                     network.respond(id, no_answer(&request));
                     continue;
                 };
                 let (network, executor, snapshots) = (network.clone(), Arc::clone(&executor), Arc::clone(&snapshots));
                 tokio::task::spawn_blocking(move || {
                     network.respond(id, answer(&executor, &snapshots, &request));
-                    drop(permit);
+                    drop(place);
                 });
                 continue;
             }
@@ -227,5 +264,21 @@ pub(crate) async fn route(
         if engine.send(for_engine).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Asking, MAX_ANSWERS_EACH};
+
+    #[test]
+    fn one_peer_does_not_take_all_places_and_gives_them_back() {
+        let asking = Asking::default();
+        let places: Vec<_> = (0..5).filter_map(|_| asking.enter(1)).collect();
+        assert_eq!(places.len(), MAX_ANSWERS_EACH);
+        assert!(asking.enter(2).is_some(), "another peer has its own");
+        drop(places);
+        assert!(asking.enter(1).is_some());
+        assert!(asking.0.lock().is_empty(), "nothing is kept of who does not wait");
     }
 }

@@ -98,7 +98,12 @@ async fn run(
     });
     let resume = resumable(&home.joining(), config);
     if let Some(pivot) = resume {
-        tracing::info!(height = pivot.height, "going on with the snapshot that was begun");
+        let folder = home.joining();
+        tracing::info!(
+            height = pivot.height,
+            folder = %folder.display(),
+            "going on with the snapshot that was begun; remove the folder to sync blocks from the beginning instead"
+        );
     } else {
         tracing::info!("looking for a snapshot to join by");
     }

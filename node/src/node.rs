@@ -204,6 +204,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     }
     let upkeep = {
         let (intake, metrics, halt) = (Arc::clone(&intake), Arc::clone(&metrics), halt_sender.clone());
+        let snapshots = Arc::clone(&snapshots);
         let (data, least) = (home.data(), config.node.min_free_disk_bytes);
         async move {
             let mut tick = tokio::time::interval(Duration::from_secs(10));
@@ -213,6 +214,9 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
                 let _ = tokio::task::spawn_blocking(move || intake.maintain()).await;
                 let Some(free) = free_bytes(&data) else { continue };
                 metrics.free_disk.set(free as f64);
+                if free < least.saturating_mul(2) {
+                    snapshots.drop_all();
+                }
                 if free < least {
                     let reason = format!(
                         "{free} bytes are free where {} is, less than node.min_free_disk_bytes {least}: make room, then \

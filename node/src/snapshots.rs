@@ -132,6 +132,17 @@ impl Snapshots {
         }
     }
 
+    /// Removes all of them: the disk is nearly full, and what they hold is room.
+    pub(crate) fn drop_all(&self) {
+        let mut open = self.open.write();
+        if !open.is_empty() {
+            tracing::warn!(snapshots = open.len(), "the disk is nearly full: the snapshots are removed");
+        }
+        while let Some((height, _)) = open.pop_first() {
+            let _ = std::fs::remove_dir_all(self.dir.join(height.to_string()));
+        }
+    }
+
     /// All of them, the newest first.
     fn list(&self) -> Vec<Arc<StateStore>> {
         self.open.read().values().rev().cloned().collect()
@@ -178,5 +189,79 @@ pub(crate) fn answer(executor: &Executor, snapshots: &Snapshots, request: &PeerR
             tracing::error!(%error, "cannot answer a peer's request");
             no_answer(request)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Snapshots;
+    use alloy_consensus::Header;
+    use alloy_primitives::B256;
+    use bttc_state::{BlockRecord, RocksOptions, RocksStore, StateDiff, StateStore, StoreOptions};
+    use bttc_types::{Block, Certificate};
+    use std::sync::Arc;
+
+    fn commit(store: &StateStore, height: u64) {
+        let prepared = store.prepare(height, &StateDiff::default()).unwrap();
+        let header = Header { number: height, state_root: prepared.root(), ..Header::default() };
+        let last_commit = Certificate::genesis(B256::ZERO);
+        let block = Block { header: header.clone(), transactions: vec![], last_commit: last_commit.clone() };
+        let record = BlockRecord {
+            header: &header,
+            hash: header.hash_slow(),
+            block: &block.encode(),
+            receipts: &[],
+            senders: &[],
+            transactions: &[],
+            certificate: Some(&last_commit),
+        };
+        store.commit(record, prepared, true).unwrap();
+    }
+
+    #[test]
+    fn snapshots_are_taken_kept_found_again_and_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let rocks = Arc::new(RocksStore::open(&dir.path().join("db"), &RocksOptions::default()).unwrap());
+        let store = StateStore::open(rocks.clone(), StoreOptions::default()).unwrap();
+        commit(&store, 0);
+        let genesis = store.head().unwrap().hash;
+        let folder = dir.path().join("snapshots");
+        let heights = |snapshots: &Snapshots| -> Vec<u64> {
+            snapshots.list().iter().map(|store| store.head().unwrap().height).collect()
+        };
+        let snapshots = Snapshots::new(folder.clone(), 10, 2, rocks.clone(), genesis).unwrap();
+        for height in 1..=35 {
+            commit(&store, height);
+            snapshots.after_commit(height);
+        }
+        assert_eq!(heights(&snapshots), [30, 20], "the newest first, and no more than two");
+        assert_eq!(snapshots.at(20).unwrap().head().unwrap().height, 20, "it stands still");
+        drop(snapshots);
+        // What was not finished goes, and what is damaged; what is good is found again.
+        std::fs::create_dir(folder.join("40.tmp")).unwrap();
+        std::fs::write(folder.join("20/CURRENT"), "MANIFEST-999999\n").unwrap();
+        let again = Snapshots::new(folder.clone(), 10, 2, rocks.clone(), genesis).unwrap();
+        assert_eq!(heights(&again), [30]);
+        assert!(!folder.join("40.tmp").exists() && !folder.join("20").exists());
+        again.drop_all();
+        assert!(again.list().is_empty());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        // Those of another chain are not offered.
+        snapshots_of_another_chain(&folder, rocks, &again, &store);
+    }
+
+    fn snapshots_of_another_chain(
+        folder: &std::path::Path,
+        rocks: Arc<RocksStore>,
+        snapshots: &Snapshots,
+        store: &StateStore,
+    ) {
+        for height in 36..=40 {
+            commit(store, height);
+            snapshots.after_commit(height);
+        }
+        assert_eq!(snapshots.list().len(), 1);
+        let other = Snapshots::new(folder.to_owned(), 10, 2, rocks, B256::repeat_byte(1)).unwrap();
+        assert!(other.list().is_empty());
     }
 }

@@ -23,7 +23,7 @@ use malachitebft_core_consensus::{
     Effect, Input as CoreInput, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
 };
 use malachitebft_core_types::{
-    CertificateError, NilOrVal, RoundCertificate, RoundCertificateType, SignedMessage, Timeout, VoteType,
+    CertificateError, NilOrVal, RoundCertificate, RoundCertificateType, SignedMessage, Timeout, TimeoutKind, VoteType,
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -59,6 +59,8 @@ pub(super) struct Env {
     pub(super) height: Height,
     pub(super) set: CoreSet,
     timers: BTreeMap<(u64, u64), Timeout>,
+    /// Who has voted for what, by round and step: when all have and nothing has a quorum, nothing is waited for.
+    heard: BTreeMap<(Round, Step), BTreeMap<Address, Option<B256>>>,
     timer_sequence: u64,
     /// Who made a signature, for those looked at in this height.
     verified: HashMap<(B256, Signature), Address>,
@@ -146,6 +148,7 @@ impl Env {
             height,
             set,
             timers: BTreeMap::new(),
+            heard: BTreeMap::new(),
             timer_sequence: 0,
             verified: HashMap::new(),
             round: 0,
@@ -161,6 +164,7 @@ impl Env {
     /// Forgets what belongs to a height.
     pub(super) fn clear_height(&mut self) {
         self.timers.clear();
+        self.heard.clear();
         self.verified.clear();
         self.made.clear();
         self.queue.clear();
@@ -185,13 +189,60 @@ impl Env {
         self.timers.remove(&(deadline, sequence))
     }
 
+    /// A verified vote of a validator of this height, ours included. When it is the last one of its step, the timer that
+    /// waits for more is due: a height in which some are locked may need many rounds until one of them proposes, and the
+    /// timeouts of late rounds are long.
+    pub(super) fn heard_vote(&mut self, vote: &bttc_types::Vote) {
+        let step = match vote.kind {
+            VoteKind::Prevote => Step::Prevote,
+            VoteKind::Precommit => Step::Precommit,
+        };
+        if vote.height != self.height || vote.round < self.round {
+            return;
+        }
+        self.heard.entry((vote.round, step)).or_default().entry(vote.validator).or_insert(vote.block_hash);
+        let due: Vec<_> = self
+            .timers
+            .iter()
+            .filter(|(_, timeout)| self.nothing_to_wait_for(**timeout))
+            .map(|(key, timeout)| (*key, *timeout))
+            .collect();
+        for (key, timeout) in due {
+            self.timers.remove(&key);
+            self.timers.insert((self.now.mono_ms, key.1), timeout);
+        }
+    }
+
+    /// Whether the timeout waits for votes, every validator has voted, and no block has more than two thirds (of such a
+    /// block the parts may still come).
+    fn nothing_to_wait_for(&self, timeout: Timeout) -> bool {
+        let step = match timeout.kind {
+            TimeoutKind::Prevote => Step::Prevote,
+            TimeoutKind::Precommit => Step::Precommit,
+            _ => return false,
+        };
+        let Some(heard) = timeout.round.as_u32().and_then(|round| self.heard.get(&(round, step))) else { return false };
+        if heard.len() < self.set.set.len() {
+            return false;
+        }
+        let mut powers: BTreeMap<B256, u64> = BTreeMap::new();
+        for (validator, hash) in heard.iter().filter_map(|(validator, hash)| Some((validator, (*hash)?))) {
+            let power = self.set.set.find(validator).map_or(0, |(_, validator)| validator.power);
+            let sum = powers.entry(hash).or_default();
+            *sum = sum.saturating_add(power);
+        }
+        !powers.values().any(|power| self.set.set.is_quorum(*power))
+    }
+
     fn schedule(&mut self, timeout: Timeout) {
         self.timers.retain(|_, known| *known != timeout);
         if timeout.round.is_nil() {
             return;
         }
         let duration = self.config.timeouts().duration_for(timeout);
-        let deadline = self.now.mono_ms.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+        let wait =
+            if self.nothing_to_wait_for(timeout) { 0 } else { u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) };
+        let deadline = self.now.mono_ms.saturating_add(wait);
         self.timer_sequence = self.timer_sequence.saturating_add(1);
         self.timers.insert((deadline, self.timer_sequence), timeout);
     }
@@ -212,6 +263,8 @@ impl Env {
             }
             Effect::StartRound(height, round, proposer, _, resume) => {
                 self.round = round.as_u32().unwrap_or(0);
+                let now = self.round;
+                self.heard.retain(|(round, _), _| *round >= now);
                 // The core sets this timer for others' proposals only. A proposer that cannot build must give the round
                 // up as well: others may wait for its prevote.
                 self.schedule(Timeout::propose(round));
@@ -422,6 +475,7 @@ impl Env {
             return;
         }
         if let Some(plain) = vote.message.to_vote() {
+            self.heard_vote(&plain);
             let message = Message::Vote(SignedVote { vote: plain, signature: vote.signature });
             self.outputs.push(Output::Broadcast(message));
         }

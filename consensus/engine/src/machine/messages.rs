@@ -147,6 +147,7 @@ impl Engine {
         if !self.env.verify(digest, &vote.signature, vote.vote.validator) {
             return Verdict::Reject("a vote's signature is not its validator's".into());
         }
+        self.env.heard_vote(&vote.vote);
         self.feed(CoreInput::Vote(signed));
         Verdict::Accept
     }

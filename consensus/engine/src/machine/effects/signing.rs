@@ -40,6 +40,9 @@ impl Env {
     /// just imported is an operator's word.
     pub(in crate::machine) fn log_lacks_signature(&self, height: Height, content: Option<&WalContent>) -> bool {
         let Some((_, guard)) = &self.key else { return false };
+        if Mutant::GuardOff.active() {
+            return false;
+        }
         let Some(last) = guard.last().filter(|last| last.height == height && !guard.just_imported()) else {
             return false;
         };
