@@ -168,9 +168,12 @@ impl Intake {
     }
 }
 
-/// Answers to requests of peers in work, and of them to one peer: a node that joins has two requests for pieces and one for
-/// offers on its way.
-const MAX_ANSWERS: usize = 4;
+/// Requests for blocks in work.
+const MAX_BLOCK_ANSWERS: usize = 4;
+/// Requests of nodes that join, of which one is in work and the others wait: an answer may read a MiB, and must leave the
+/// other cores to the engine and the application.
+const MAX_SNAPSHOT_ANSWERS: usize = 8;
+/// Requests of one peer: a node that joins has two for pieces and one for offers on its way.
 const MAX_ANSWERS_EACH: usize = 3;
 
 /// Who waits for an answer, and how many of them.
@@ -216,7 +219,9 @@ pub(crate) async fn route(
     intake: Arc<Intake>,
 ) {
     let metrics = Arc::clone(&intake.metrics);
-    let answers = Arc::new(tokio::sync::Semaphore::new(MAX_ANSWERS));
+    let block_answers = Arc::new(tokio::sync::Semaphore::new(MAX_BLOCK_ANSWERS));
+    let snapshot_answers = Arc::new(tokio::sync::Semaphore::new(MAX_SNAPSHOT_ANSWERS));
+    let turn = Arc::new(tokio::sync::Semaphore::new(1));
     let asking = Asking::default();
     while let Some(event) = incoming.recv().await {
         let for_engine = match event {
@@ -241,14 +246,21 @@ pub(crate) async fn route(
                     }
                 };
                 // When too many ask at once, the last ones get nothing and ask another node.
-                let place = asking.enter(peer).zip(Arc::clone(&answers).try_acquire_owned().ok());
+                let is_block = matches!(request, PeerRequest::Blocks(_));
+                let queue = if is_block { &block_answers } else { &snapshot_answers };
+                let place = asking.enter(peer).zip(Arc::clone(queue).try_acquire_owned().ok());
                 let Some(place) = place else {
                     network.respond(id, no_answer(&request));
                     continue;
                 };
                 let (network, executor, snapshots) = (network.clone(), Arc::clone(&executor), Arc::clone(&snapshots));
-                tokio::task::spawn_blocking(move || {
-                    network.respond(id, answer(&executor, &snapshots, &request));
+                let turn = Arc::clone(&turn);
+                tokio::spawn(async move {
+                    let _turn = if is_block { None } else { turn.acquire_owned().await.ok() };
+                    let work = move || network.respond(id, answer(&executor, &snapshots, &request));
+                    if let Err(error) = tokio::task::spawn_blocking(work).await {
+                        tracing::error!(%error, "answering a peer failed");
+                    }
                     drop(place);
                 });
                 continue;

@@ -44,6 +44,9 @@ pub(crate) async fn join(
     }
     std::fs::create_dir_all(home.data())
         .wrap_err_with(|| format!("cannot create the data directory {}", home.data().display()))?;
+    if begun && is_finished(&home.joining(), config) {
+        return put_in_place(home);
+    }
     let genesis = genesis_block(spec)?;
     let domain = SigningDomain::new(spec.chain_id(), genesis.hash());
     let status = Arc::new(RwLock::new(NodeStatus { syncing: true, ..NodeStatus::default() }));
@@ -160,8 +163,7 @@ async fn run(
                 SyncAction::Finish(finished) => {
                     let height = finished.offer.header.number;
                     finish_import(finished.import, &finished.offer.certificate, &finished.tail, genesis)?;
-                    std::fs::rename(home.joining(), home.database())?;
-                    std::fs::File::open(home.data())?.sync_all()?;
+                    put_in_place(home)?;
                     tracing::info!(height, seconds = start.elapsed().as_secs(), "the snapshot is complete");
                     return Ok(());
                 }
@@ -194,6 +196,18 @@ fn tell(sync: &StateSync, start: Instant, status: &RwLock<NodeStatus>) {
         seconds_left = if left.is_finite() { Some(left.round()) } else { None },
         "loading the snapshot"
     );
+}
+
+/// The complete database takes its place.
+fn put_in_place(home: &Home) -> eyre::Result<()> {
+    std::fs::rename(home.joining(), home.database())
+        .wrap_err_with(|| format!("cannot rename {} to {}", home.joining().display(), home.database().display()))?;
+    Ok(std::fs::File::open(home.data())?.sync_all()?)
+}
+
+/// Whether the process died between the last write and the renaming.
+fn is_finished(path: &Path, config: &Config) -> bool {
+    RocksStore::open(path, &rocks_options(config)).is_ok_and(|kv| Import::is_finished(&kv).unwrap_or(false))
 }
 
 /// The pivot of an import that was begun; nothing when its database is damaged, which is then begun anew.

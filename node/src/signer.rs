@@ -82,6 +82,12 @@ pub(crate) fn export(home: &Path) -> eyre::Result<()> {
 /// Creates or raises the guard of this home from an interchange file.
 pub(crate) fn import(home: &Path, file: &Path) -> eyre::Result<()> {
     let home = Home::new(home);
+    /// An interchange file has a few hundred bytes.
+    const MOST: u64 = 64 << 10;
+    let length = std::fs::metadata(file).wrap_err_with(|| format!("cannot read {}", file.display()))?.len();
+    if length > MOST {
+        bail!("{} has {length} bytes: that is no signer interchange file", file.display());
+    }
     let text = std::fs::read_to_string(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
     let parsed: Interchange =
         serde_json::from_str(&text).wrap_err_with(|| format!("{} is no signer interchange file", file.display()))?;

@@ -9,10 +9,13 @@ use eyre::Context;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Blocks before a snapshot at which what is in memory goes to the disk, so that the snapshot itself copies little.
 const FLUSH_AHEAD: u64 = 4;
+
+/// End of the name of one that is being made.
+const UNFINISHED: &str = ".tmp";
 
 /// The snapshots.
 pub(crate) struct Snapshots {
@@ -20,7 +23,26 @@ pub(crate) struct Snapshots {
     interval: u64,
     kept: usize,
     rocks: Arc<RocksStore>,
-    open: RwLock<BTreeMap<u64, Arc<StateStore>>>,
+    taken: RwLock<BTreeMap<u64, Arc<Taken>>>,
+}
+
+/// A snapshot on the disk. It is opened by whoever reads it first, never by the thread that commits.
+struct Taken {
+    path: PathBuf,
+    store: OnceLock<Option<Arc<StateStore>>>,
+}
+
+impl Taken {
+    fn store(&self) -> Option<Arc<StateStore>> {
+        let opened = self.store.get_or_init(|| match open(&self.path) {
+            Ok(store) => Some(Arc::new(store)),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "a snapshot cannot be opened");
+                None
+            }
+        });
+        opened.clone()
+    }
 }
 
 impl std::fmt::Debug for Snapshots {
@@ -38,8 +60,9 @@ fn open(path: &Path) -> Result<StateStore, bttc_state::Error> {
 }
 
 impl Snapshots {
-    /// Opens those that are there. One that was not finished, belongs to another chain or is damaged is removed.
-    /// `interval`: heights between two snapshots, 0 for none; `kept`: how many are kept.
+    /// Finds those that are there. One that was not finished, belongs to another chain or is damaged is removed; what does
+    /// not have a snapshot's name is left alone. `interval`: heights between two snapshots, 0 for none; `kept`: how many are
+    /// kept.
     pub(crate) fn new(
         dir: PathBuf,
         interval: u64,
@@ -50,29 +73,27 @@ impl Snapshots {
         std::fs::create_dir_all(&dir).wrap_err_with(|| format!("cannot create {}", dir.display()))?;
         let mut found = BTreeMap::new();
         for entry in std::fs::read_dir(&dir).wrap_err_with(|| format!("cannot read {}", dir.display()))?.flatten() {
-            let height = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
-            let store = height.and_then(|height| match open(&entry.path()) {
-                Ok(store)
-                    if store.head().is_some_and(|head| head.height == height)
-                        && store.genesis_hash().ok().flatten() == Some(genesis) =>
-                {
-                    Some((height, Arc::new(store)))
-                }
-                Ok(_) => None,
-                Err(error) => {
-                    tracing::warn!(height, %error, "a snapshot is damaged and is removed");
-                    None
-                }
-            });
-            match store {
-                Some((height, store)) => {
-                    found.insert(height, store);
-                }
-                None => drop(std::fs::remove_dir_all(entry.path())),
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let Ok(height) = name.strip_suffix(UNFINISHED).unwrap_or(&name).parse::<u64>() else {
+                tracing::warn!(path = %entry.path().display(), "not a snapshot: it is left alone");
+                continue;
+            };
+            let taken = Taken { path: entry.path(), store: OnceLock::new() };
+            let good = !name.ends_with(UNFINISHED)
+                && taken.store().is_some_and(|store| {
+                    store.head().is_some_and(|head| head.height == height)
+                        && store.genesis_hash().ok().flatten() == Some(genesis)
+                });
+            if good {
+                found.insert(height, Arc::new(taken));
+            } else {
+                tracing::warn!(path = %entry.path().display(), "not a good snapshot of this chain: it is removed");
+                let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        let snapshots = Self { dir, interval, kept, rocks, open: RwLock::new(found) };
-        snapshots.drop_old();
+        let snapshots = Self { dir, interval, kept, rocks, taken: RwLock::new(found) };
+        snapshots.drop_down_to(kept);
         Ok(snapshots)
     }
 
@@ -93,63 +114,60 @@ impl Snapshots {
                 Ok(()) => tracing::info!(height, "snapshot taken"),
                 Err(error) => tracing::warn!(height, %error, "no snapshot could be taken"),
             }
-            self.drop_old();
+            self.drop_down_to(self.kept);
         }
     }
 
     fn take(&self, height: u64) -> eyre::Result<()> {
-        let (unfinished, path) = (self.dir.join(format!("{height}.tmp")), self.dir.join(height.to_string()));
+        let (unfinished, path) = (self.dir.join(format!("{height}{UNFINISHED}")), self.dir.join(height.to_string()));
         if path.exists() {
             return Ok(());
         }
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished)?;
         }
-        let result = self.rocks.checkpoint(&unfinished).map_err(eyre::Report::from).and_then(|()| {
-            std::fs::rename(&unfinished, &path)?;
-            Ok(Arc::new(open(&path)?))
-        });
-        match result {
-            Ok(store) => {
-                self.open.write().insert(height, store);
-                Ok(())
-            }
-            Err(error) => {
-                let _ = std::fs::remove_dir_all(&unfinished);
-                let _ = std::fs::remove_dir_all(&path);
-                Err(error)
-            }
+        let made = self.rocks.checkpoint(&unfinished).map_err(eyre::Report::from);
+        if let Err(error) = made.and_then(|()| Ok(std::fs::rename(&unfinished, &path)?)) {
+            let _ = std::fs::remove_dir_all(&unfinished);
+            return Err(error);
         }
+        self.taken.write().insert(height, Arc::new(Taken { path, store: OnceLock::new() }));
+        Ok(())
     }
 
-    fn drop_old(&self) {
-        let mut open = self.open.write();
-        while open.len() > self.kept {
-            // Whoever reads it goes on reading: the files stay until the last of them closes.
-            if let Some((height, _)) = open.pop_first() {
-                let _ = std::fs::remove_dir_all(self.dir.join(height.to_string()));
+    /// Removes the oldest until so many are left. Whoever reads one goes on reading: the files stay until the last of them
+    /// closes.
+    fn drop_down_to(&self, left: usize) {
+        let mut gone = Vec::new();
+        {
+            let mut taken = self.taken.write();
+            while taken.len() > left {
+                gone.extend(taken.pop_first().map(|(_, old)| old));
             }
+        }
+        for old in gone {
+            let _ = std::fs::remove_dir_all(&old.path);
         }
     }
 
     /// Removes all of them: the disk is nearly full, and what they hold is room.
     pub(crate) fn drop_all(&self) {
-        let mut open = self.open.write();
-        if !open.is_empty() {
-            tracing::warn!(snapshots = open.len(), "the disk is nearly full: the snapshots are removed");
-        }
-        while let Some((height, _)) = open.pop_first() {
-            let _ = std::fs::remove_dir_all(self.dir.join(height.to_string()));
+        let count = self.taken.read().len();
+        if count > 0 {
+            tracing::warn!(snapshots = count, "the disk is nearly full: the snapshots are removed");
+            self.drop_down_to(0);
         }
     }
 
     /// All of them, the newest first.
     fn list(&self) -> Vec<Arc<StateStore>> {
-        self.open.read().values().rev().cloned().collect()
+        let taken: Vec<Arc<Taken>> = self.taken.read().values().rev().cloned().collect();
+        taken.iter().filter_map(|taken| taken.store()).collect()
     }
 
     fn at(&self, height: u64) -> Option<Arc<StateStore>> {
-        self.open.read().get(&height).cloned()
+        let taken = self.taken.read().get(&height).cloned();
+        taken.and_then(|taken| taken.store())
     }
 }
 
@@ -239,13 +257,14 @@ mod tests {
         drop(snapshots);
         // What was not finished goes, and what is damaged; what is good is found again.
         std::fs::create_dir(folder.join("40.tmp")).unwrap();
+        std::fs::create_dir(folder.join("backup")).unwrap();
         std::fs::write(folder.join("20/CURRENT"), "MANIFEST-999999\n").unwrap();
         let again = Snapshots::new(folder.clone(), 10, 2, rocks.clone(), genesis).unwrap();
         assert_eq!(heights(&again), [30]);
         assert!(!folder.join("40.tmp").exists() && !folder.join("20").exists());
         again.drop_all();
         assert!(again.list().is_empty());
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "what an operator put there stays");
         // Those of another chain are not offered.
         snapshots_of_another_chain(&folder, rocks, &again, &store);
     }

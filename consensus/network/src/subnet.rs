@@ -37,14 +37,13 @@ const MAX_ADDRESSES: usize = 1_000;
 const MAX_SUBNET_ADDRESSES: usize = 32;
 
 /// Whether a further address may be learnt beside those that are known.
-pub(crate) fn has_room<'a>(known: impl Iterator<Item = &'a Multiaddr>, address: &Multiaddr) -> bool {
-    let subnet = Subnet::of(address);
-    let (mut all, mut neighbours) = (0usize, 0usize);
-    for other in known {
-        all += 1;
-        neighbours += usize::from(subnet.is_some() && Subnet::of(other) == subnet);
+pub(crate) fn has_room<'a>(known: impl ExactSizeIterator<Item = &'a Multiaddr>, address: &Multiaddr) -> bool {
+    // First what costs nothing: a full book must not be searched for every address that a peer makes up.
+    if known.len() >= MAX_ADDRESSES {
+        return false;
     }
-    all < MAX_ADDRESSES && neighbours < MAX_SUBNET_ADDRESSES
+    let Some(subnet) = Subnet::of(address) else { return true };
+    known.filter(|other| Subnet::of(other) == Some(subnet)).count() < MAX_SUBNET_ADDRESSES
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ use bttc_types::Certificate;
 /// Headers before a snapshot's block that come with it: as far back as `BLOCKHASH` reaches.
 pub const TAIL_HEADERS: u64 = 256;
 
+/// Largest answer with pieces that is decoded: an honest one ends a piece (512 KiB) after its first MiB. Decoded, the
+/// smallest leaves take twenty times their bytes.
+const MAX_CONTENTS_BYTES: usize = 4 << 20;
+
 /// Snapshots in one answer.
 pub const MAX_OFFERS: usize = 4;
 
@@ -122,6 +126,9 @@ pub fn decode_offers(bytes: &[u8]) -> Result<Vec<Offer>, String> {
 /// # Errors
 /// What is wrong, in words.
 pub fn decode_contents(bytes: &[u8]) -> Result<Vec<Content>, String> {
+    if bytes.len() > MAX_CONTENTS_BYTES {
+        return Err(format!("{} bytes of pieces, the limit is {MAX_CONTENTS_BYTES}", bytes.len()));
+    }
     decode_answer(bytes)
 }
 

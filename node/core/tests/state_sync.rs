@@ -335,5 +335,7 @@ fn malformed_requests_and_answers_are_refused() {
         assert!(PeerRequest::decode(bytes).is_err(), "{bytes:?}");
     }
     assert!(decode_contents(&[0xc0, 0]).is_err());
+    let most = encode_answer::<u64>(&vec![1; 4 << 20]);
+    assert!(decode_contents(&most).unwrap_err().contains("limit"), "it is refused before it is decoded");
     assert!(decode_tail(&[0xc0]).is_err());
 }

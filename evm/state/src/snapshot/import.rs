@@ -121,6 +121,14 @@ impl Import {
             .transpose()
     }
 
+    /// Whether an import into this store was finished.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::Corrupt`].
+    pub fn is_finished(kv: &dyn Kv) -> Result<bool, Error> {
+        Ok(Head::read(kv)?.is_some())
+    }
+
     /// Begins an import in an empty store, or goes on with the one that was begun in it for the same pivot.
     ///
     /// # Errors
