@@ -19,7 +19,7 @@ pub fn key() -> SecretKey {
 /// A local chain of one validator.
 pub fn spec() -> ChainSpec {
     let address = key().address();
-    let validator = GenesisValidator { address, owner: address, power: 1 };
+    let validator = GenesisValidator { address, owner: address, power: 1_000, bridge: None };
     ChainSpec::new(Preset::Local, 1_700_000_000, vec![validator]).expect("a valid specification")
 }
 
@@ -89,7 +89,8 @@ pub fn rpc_context() -> RpcContext {
     let executor = executor();
     let limits = ChainLimits {
         chain_id: executor.spec().chain_id(),
-        max_gas: 16_777_216,
+        gas_cap: 16_777_216,
+        gas_limit: 16_777_216,
         min_base_fee: executor.spec().bttc.params.min_base_fee,
     };
     RpcContext {

@@ -9,18 +9,26 @@ pub enum Error {
     /// The section `bttc` is missing.
     #[error("the genesis file has no section \"bttc\": create one with `bttc genesis new`")]
     NoBttcSection,
+    /// The record of a set change proves nothing.
+    #[error("the change to the validator set of epoch {epoch}: {reason}")]
+    SetChange {
+        /// The epoch of the set.
+        epoch: u64,
+        /// What does not hold.
+        reason: String,
+    },
     /// A value contradicts another or is out of its range.
     #[error("genesis field {field}: {reason}")]
     Invalid {
         /// Path of the field.
-        field: &'static str,
+        field: String,
         /// Why it is refused and what would be accepted.
         reason: String,
     },
 }
 
 impl Error {
-    pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
-        Self::Invalid { field, reason: reason.into() }
+    pub(crate) fn invalid(field: &str, reason: impl Into<String>) -> Self {
+        Self::Invalid { field: field.to_owned(), reason: reason.into() }
     }
 }

@@ -13,8 +13,11 @@ pub struct GenesisValidator {
     pub address: Address,
     /// Account that owns the validator.
     pub owner: Address,
-    /// Voting power.
+    /// Voting power; its owner's stake is as many units.
     pub power: u64,
+    /// Address of the key that signs for the bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<Address>,
 }
 
 /// The three counters of the native coin, in wei, and what backs them (`docs/protocol.md` section 1).
@@ -43,9 +46,6 @@ pub struct BttcSection {
     pub params: ChainParams,
     /// The validators of the first epoch.
     pub validators: Vec<GenesisValidator>,
-    /// Sets of later epochs, by the first epoch they are in force; only in `local` networks, for the simulation.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schedule: BTreeMap<u64, Vec<GenesisValidator>>,
     /// The coin's counters.
     pub supply: Supply,
     /// Hard forks by name and height; every network has `osaka` at 0.

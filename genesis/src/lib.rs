@@ -9,6 +9,7 @@
 mod dev;
 mod error;
 mod file;
+mod light;
 mod params;
 mod predeploys;
 mod rules;
@@ -17,9 +18,11 @@ mod spec;
 pub use dev::{DEV_KEYS, dev_accounts};
 pub use error::Error;
 pub use file::{BttcSection, GenesisValidator, Supply};
-pub use params::{ChainParams, Preset};
+pub use light::{LightClient, NEXT_SET_SLOT, SetChange};
+pub use params::{BTT, ChainParams, Group, PARAMETERS, Parameter, ParameterInfo, Preset};
 pub use predeploys::{
-    MODULE_ADDRESSES, MODULE_STUB, REWARD_POOL_SLOT, REWARDS_ADDRESS, STAKING_ADDRESS, SYSTEM_CALLER, predeploys,
+    BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, MODULE_ADDRESSES, MODULE_STUB, REWARD_POOL_SLOT, REWARDS_ADDRESS,
+    STAKING_ADDRESS, SYSTEM_CALLER, predeploys,
 };
 pub use rules::{BlobSchedule, EthereumRules, EvmFork, Rules};
 pub use spec::{ChainSpec, KNOWN_FORKS};

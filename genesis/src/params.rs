@@ -1,4 +1,4 @@
-//! Presets and chain parameters (`docs/protocol.md` sections 1, 2 and 4).
+//! Presets and chain parameters (`docs/protocol.md` section 1).
 
 use serde::{Deserialize, Serialize};
 
@@ -32,100 +32,220 @@ impl Preset {
             Self::Local => 255,
         }
     }
+}
 
-    /// The default parameters.
-    pub const fn params(self) -> ChainParams {
-        match self {
-            Self::Mainnet | Self::Donau => ChainParams {
-                gas_limit: 60_000_000,
-                min_base_fee: 300_000 * GWEI,
-                burn_ratio_bps: 0,
-                target_block_time_ms: 500,
-                empty_block_interval_ms: 5_000,
-                epoch_blocks: 3_600,
-                precision_ms: 500,
-                message_delay_ms: 3_000,
-                max_validators: 50,
-            },
-            Self::Local => ChainParams {
-                gas_limit: 500_000_000,
-                min_base_fee: GWEI,
-                burn_ratio_bps: 0,
-                target_block_time_ms: 100,
-                empty_block_interval_ms: 2_000,
-                epoch_blocks: 20,
-                precision_ms: 500,
-                message_delay_ms: 3_000,
-                max_validators: 10,
-            },
-        }
+/// Who may change a parameter, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Set in the genesis file for ever: what a light client, or a proposer's turn, is computed from.
+    Fixed,
+    /// Governance, by an ordinary majority.
+    Chain,
+    /// Governance, by more than two thirds of all bonded power.
+    Staking,
+    /// As `Staking`.
+    Slashing,
+    /// As `Staking`.
+    Governance,
+}
+
+impl Group {
+    /// Whether more than two thirds of all bonded power must agree to a change.
+    pub const fn is_protected(self) -> bool {
+        matches!(self, Self::Staking | Self::Slashing | Self::Governance)
     }
+}
+
+/// What is known of a parameter apart from its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// Position in the table: its number in proposals and in state. Never reused.
+    pub id: u16,
+    /// Name in genesis files and in RPC, in camel case.
+    pub name: &'static str,
+    /// Words with the unit, as `docs/protocol.md` has them.
+    pub title: &'static str,
+    /// Who may change it.
+    pub group: Group,
+    /// Smallest value.
+    pub min: u64,
+    /// Largest value.
+    pub max: u64,
+}
+
+/// Declares the table of parameters once: the struct, its defaults, its checks and the look-up by number.
+macro_rules! parameters {
+    ($($(#[$doc:meta])* $field:ident $name:literal $title:literal $group:ident $min:literal ..= $max:literal,
+        $main:expr, $local:expr;)*) => {
+        /// Parameters of a chain. A genesis file may override a preset's values; governance changes those that are not
+        /// [`Group::Fixed`]. Amounts of coins are in whole BTT unless a name says wei.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct ChainParams {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        /// The parameters by name; `as u16` gives the number.
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Parameter { $($(#[$doc])* $field,)* }
+
+        /// All parameters, by number.
+        pub const PARAMETERS: &[ParameterInfo] = &[$(ParameterInfo {
+            id: Parameter::$field as u16,
+            name: $name,
+            title: $title,
+            group: Group::$group,
+            min: $min,
+            max: $max,
+        },)*];
+
+        impl Preset {
+            /// The default parameters.
+            pub const fn params(self) -> ChainParams {
+                match self {
+                    Self::Mainnet | Self::Donau => ChainParams { $($field: $main,)* },
+                    Self::Local => ChainParams { $($field: $local,)* },
+                }
+            }
+        }
+
+        impl ChainParams {
+            /// The value of a parameter by its number.
+            pub const fn get(&self, id: u16) -> Option<u64> {
+                $(if id == Parameter::$field as u16 { return Some(self.$field); })*
+                None
+            }
+
+            /// Sets a value by number, unchecked; false when there is no such parameter.
+            pub const fn set(&mut self, id: u16, value: u64) -> bool {
+                $(if id == Parameter::$field as u16 { self.$field = value; return true; })*
+                false
+            }
+
+            /// All values, by number.
+            pub fn values(&self) -> Vec<u64> {
+                vec![$(self.$field,)*]
+            }
+        }
+    };
+}
+
+parameters! {
+    /// Gas limit of every block.
+    gas_limit "gasLimit" "gas limit" Chain 5_000_000..=10_000_000_000, 60_000_000, 500_000_000;
+    /// Lowest base fee, wei.
+    min_base_fee "minBaseFee" "minimum base fee, wei" Chain 0..=1_000_000_000_000_000_000, 300_000 * GWEI, GWEI;
+    /// Share of the base fee that is burned, in 1/10,000; the rest goes to the reward pool.
+    burn_ratio_bps "burnRatioBps" "burned share of the base fee, 1/10000" Chain 0..=10_000, 0, 0;
+    /// Smallest distance between two blocks, milliseconds.
+    target_block_time_ms "targetBlockTimeMs" "target block time, ms" Chain 10..=60_000, 500, 100;
+    /// Longest distance between two blocks when nothing is to be included, milliseconds.
+    empty_block_interval_ms "emptyBlockIntervalMs" "empty block interval, ms" Chain 10..=600_000, 5_000, 2_000;
+    /// How long a proposal may travel, milliseconds.
+    message_delay_ms "messageDelayMs" "message delay, ms" Chain 1..=60_000, 3_000, 3_000;
+    /// How far clocks of honest validators may differ, milliseconds.
+    precision_ms "precisionMs" "precision, ms" Fixed 1..=60_000, 500, 500;
+    /// Blocks in an epoch; proposer priorities restart with each. Fixed, so that the epoch of a height is known from the
+    /// height alone.
+    epoch_blocks "epochBlocks" "epoch, blocks" Fixed 2..=1_000_000, 3_600, 20;
+    /// Stake behind one unit of voting power, BTT. Fixed, since changing it would change everybody's power at once.
+    power_unit "powerUnit" "stake of one unit of power, BTT" Fixed 1..=1_000_000_000_000, 1_000_000, 1_000;
+    /// Most validators in the active set.
+    max_validators "maxValidators" "validators at most" Staking 1..=255, 50, 10;
+    /// Least stake of a validator's owner in its own pool, BTT.
+    min_self_stake "minSelfStake" "minimum self-stake, BTT" Staking 1..=1_000_000_000_000_000, 1_000_000_000_000, 1_000_000;
+    /// Least delegation, BTT.
+    min_delegation "minDelegation" "minimum delegation, BTT" Staking 1..=1_000_000_000_000, 1_000, 1;
+    /// Time between the end of stake's power and its payout; evidence is accepted for as long, seconds.
+    unbonding_seconds "unbondingSeconds" "unbonding, s" Staking 1..=63_072_000, 1_814_400, 600;
+    /// Yearly reward on bonded stake, in 1/10,000.
+    reward_rate_bps "rewardRateBps" "yearly reward, 1/10000" Staking 0..=10_000, 300, 300;
+    /// Share of rewards and fees that proposers get for the signatures they include, in 1/10,000.
+    proposer_bonus_bps "proposerBonusBps" "proposers' bonus, 1/10000" Staking 0..=5_000, 500, 500;
+    /// Share of a pool that a double signature costs, in 1/10,000.
+    double_sign_slash_bps "doubleSignSlashBps" "double sign, 1/10000 of the pool" Slashing 1..=9_999, 500, 500;
+    /// Share of a pool that downtime costs, in 1/10,000.
+    downtime_slash_bps "downtimeSlashBps" "downtime, 1/10000 of the pool" Slashing 0..=1_000, 10, 10;
+    /// Blocks over which missed signatures are counted; more than half missed is downtime.
+    downtime_window "downtimeWindow" "downtime window, blocks" Slashing 10..=100_000, 10_000, 200;
+    /// How long downtime keeps a validator out, seconds.
+    downtime_jail_seconds "downtimeJailSeconds" "jailed for downtime, s" Slashing 1..=31_536_000, 600, 10;
+    /// Downtime removes nobody when fewer than this many validators would stay.
+    min_active_validators "minActiveValidators" "validators that downtime leaves" Slashing 1..=64, 7, 3;
+    /// Reporter's reward, in 1/10,000 of what a slash takes from the validator's own stake.
+    reporter_reward_bps "reporterRewardBps" "reporter's reward, 1/10000 of the slashed self-stake" Slashing 0..=500, 500, 500;
+    /// Largest reporter's reward, BTT.
+    reporter_reward_max "reporterRewardMax" "reporter's reward at most, BTT" Slashing 0..=1_000_000_000, 1_000_000, 1_000_000;
+    /// Deposit that opens the voting on a proposal, BTT.
+    proposal_deposit "proposalDeposit" "proposal deposit, BTT" Governance 1..=10_000_000_000_000, 10_000_000_000, 100;
+    /// Time to collect it, seconds.
+    deposit_seconds "depositSeconds" "time for the deposit, s" Governance 1..=2_592_000, 172_800, 300;
+    /// Time for voting, seconds.
+    voting_seconds "votingSeconds" "voting, s" Governance 1..=2_592_000, 432_000, 30;
+    /// Share of bonded power that must take part, in 1/10,000.
+    quorum_bps "quorumBps" "quorum, 1/10000" Governance 1_000..=9_000, 3_340, 3_340;
+    /// Share of yes against no that a proposal must exceed, in 1/10,000.
+    threshold_bps "thresholdBps" "threshold, 1/10000" Governance 5_000..=9_000, 5_000, 5_000;
+    /// Share of vetoes among the votes that must not be exceeded, in 1/10,000.
+    veto_bps "vetoBps" "veto, 1/10000" Governance 1_000..=5_000, 3_340, 3_340;
+    /// Time between a vote and its execution, seconds.
+    execution_delay_seconds "executionDelaySeconds" "execution delay, s" Governance 1..=2_592_000, 86_400, 5;
+    /// The same for treasury payments and what loosens the bridge; no expedited vote shortens it, seconds.
+    protected_delay_seconds "protectedDelaySeconds" "execution delay of payments, s" Governance 1..=2_592_000, 172_800, 10;
 }
 
 const GWEI: u64 = 1_000_000_000;
 
-/// Parameters of a chain. A genesis file may override a preset's values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ChainParams {
-    /// Gas limit of every block.
-    pub gas_limit: u64,
-    /// Lowest base fee, wei.
-    pub min_base_fee: u64,
-    /// Share of the base fee that is burned, in 1/10,000; the rest goes to the reward pool.
-    pub burn_ratio_bps: u16,
-    /// Smallest distance between two blocks, milliseconds.
-    pub target_block_time_ms: u64,
-    /// Longest distance between two blocks when nothing is to be included, milliseconds.
-    pub empty_block_interval_ms: u64,
-    /// Blocks in an epoch; proposer priorities restart with each.
-    pub epoch_blocks: u64,
-    /// How far clocks of honest validators may differ, milliseconds.
-    pub precision_ms: u64,
-    /// How long a proposal may travel, milliseconds.
-    pub message_delay_ms: u64,
-    /// Most validators in the active set.
-    pub max_validators: u16,
+/// Wei in one BTT.
+pub const BTT: u128 = 1_000_000_000_000_000_000;
+
+impl ParameterInfo {
+    /// The parameter with this number.
+    pub fn by_id(id: u16) -> Option<&'static Self> {
+        PARAMETERS.get(usize::from(id))
+    }
+
+    /// The parameter with this name.
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        PARAMETERS.iter().find(|info| info.name == name)
+    }
 }
 
 impl ChainParams {
-    /// Checks ranges.
+    /// The table from its values by number; missing ones (a state written before they existed) are the preset's.
+    pub fn from_values(preset: Preset, values: &[u64]) -> Self {
+        let mut params = preset.params();
+        for (info, value) in PARAMETERS.iter().zip(values) {
+            params.set(info.id, *value);
+        }
+        params
+    }
+
+    /// Checks ranges, and values against each other.
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] with the range that would be accepted.
     pub fn validate(&self, preset: Preset) -> Result<(), crate::Error> {
-        let check = |ok: bool, field, reason: &str| {
-            if ok { Ok(()) } else { Err(crate::Error::invalid(field, reason)) }
-        };
-        check(
-            (5_000_000..=10_000_000_000).contains(&self.gas_limit),
-            "bttc.params.gasLimit",
-            "must be 5,000,000 to 10,000,000,000",
-        )?;
-        check(
-            self.min_base_fee <= 1_000_000_000_000_000_000,
-            "bttc.params.minBaseFee",
-            "must be at most 10^18 wei (1 BTT a gas)",
-        )?;
-        check(self.burn_ratio_bps <= 10_000, "bttc.params.burnRatioBps", "must be at most 10,000 (100 %)")?;
-        check(
-            (10..=60_000).contains(&self.target_block_time_ms),
-            "bttc.params.targetBlockTimeMs",
-            "must be 10 to 60,000",
-        )?;
-        check(
-            (self.target_block_time_ms..=600_000).contains(&self.empty_block_interval_ms),
-            "bttc.params.emptyBlockIntervalMs",
-            "must be between the target block time and 600,000",
-        )?;
-        check((2..=1_000_000).contains(&self.epoch_blocks), "bttc.params.epochBlocks", "must be 2 to 1,000,000")?;
-        check((1..=60_000).contains(&self.precision_ms), "bttc.params.precisionMs", "must be 1 to 60,000")?;
-        check((1..=60_000).contains(&self.message_delay_ms), "bttc.params.messageDelayMs", "must be 1 to 60,000")?;
-        check(
-            (1..=preset.validator_cap()).contains(&self.max_validators),
-            "bttc.params.maxValidators",
-            &format!("must be 1 to {}", preset.validator_cap()),
-        )
+        let invalid = |name: &str, reason: String| Err(crate::Error::invalid(&format!("bttc.params.{name}"), reason));
+        for (info, value) in PARAMETERS.iter().zip(self.values()) {
+            if !(info.min..=info.max).contains(&value) {
+                return invalid(info.name, format!("is {value}, must be {} to {}", info.min, info.max));
+            }
+        }
+        if self.empty_block_interval_ms < self.target_block_time_ms {
+            return invalid("emptyBlockIntervalMs", "must not be below the target block time".into());
+        }
+        if self.max_validators > u64::from(preset.validator_cap()) {
+            return invalid("maxValidators", format!("must be 1 to {}", preset.validator_cap()));
+        }
+        if self.min_self_stake < self.power_unit {
+            return invalid("minSelfStake", "must be at least one unit of power".into());
+        }
+        if self.min_delegation > self.min_self_stake {
+            return invalid("minDelegation", "must not exceed the minimum self-stake".into());
+        }
+        Ok(())
     }
 }
 
@@ -139,23 +259,39 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let (main, local) = (Preset::Mainnet.params(), Preset::Local.params());
         assert_eq!(Preset::Donau.params(), main);
-        let row = |name: &str, a: u64, b: u64| {
-            let line = format!("| {name} | {a} | {b} |");
+        for info in PARAMETERS {
+            let (a, b) = (main.get(info.id).unwrap(), local.get(info.id).unwrap());
+            let group = format!("{:?}", info.group).to_lowercase();
+            let line = format!("| {} | {} | {a} | {b} | {group} |", info.id, info.title);
             assert!(text.contains(&line), "docs/protocol.md lacks the row {line}");
-        };
-        row("gas limit", main.gas_limit, local.gas_limit);
-        row("minimum base fee, wei", main.min_base_fee, local.min_base_fee);
-        row("burned share of the base fee, 1/10000", main.burn_ratio_bps.into(), local.burn_ratio_bps.into());
-        row("target block time, ms", main.target_block_time_ms, local.target_block_time_ms);
-        row("empty block interval, ms", main.empty_block_interval_ms, local.empty_block_interval_ms);
-        row("epoch, blocks", main.epoch_blocks, local.epoch_blocks);
-        row("precision, ms", main.precision_ms, local.precision_ms);
-        row("message delay, ms", main.message_delay_ms, local.message_delay_ms);
-        row("validators at most", main.max_validators.into(), local.max_validators.into());
+        }
         for preset in [Preset::Mainnet, Preset::Donau, Preset::Local] {
             let name = serde_json::to_string(&preset).unwrap();
             let line = format!("| {} | {} |", name.trim_matches('"'), preset.chain_id());
             assert!(text.contains(&line), "docs/protocol.md lacks the row {line}");
         }
+    }
+
+    #[test]
+    fn numbers_names_and_values_belong_together() {
+        let params = Preset::Local.params();
+        params.validate(Preset::Local).unwrap();
+        Preset::Mainnet.params().validate(Preset::Mainnet).unwrap();
+        let json = serde_json::to_value(params).unwrap();
+        assert_eq!(json.as_object().unwrap().len(), PARAMETERS.len());
+        for (position, info) in PARAMETERS.iter().enumerate() {
+            assert_eq!(usize::from(info.id), position);
+            assert_eq!(json[info.name].as_u64(), params.get(info.id), "{}", info.name);
+            assert_eq!(ParameterInfo::by_name(info.name), ParameterInfo::by_id(info.id));
+            for (value, good) in [(info.min, None), (info.max.saturating_add(1), Some(false))] {
+                let mut changed = params;
+                assert!(changed.set(info.id, value));
+                if good == Some(false) {
+                    assert!(changed.validate(Preset::Local).is_err(), "{} takes {value}", info.name);
+                }
+            }
+        }
+        assert_eq!(ChainParams::from_values(Preset::Local, &params.values()), params);
+        assert_eq!(params.get(PARAMETERS.len() as u16), None);
     }
 }

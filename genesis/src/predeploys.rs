@@ -9,6 +9,12 @@ use std::collections::BTreeMap;
 pub const SYSTEM_CALLER: Address = address!("fffffffffffffffffffffffffffffffffffffffe");
 /// The staking module.
 pub const STAKING_ADDRESS: Address = address!("0000000000000000000000000000000000001000");
+/// The bridge's ledger.
+pub const BRIDGE_ADDRESS: Address = address!("0000000000000000000000000000000000001001");
+/// Governance; its storage holds the chain's parameters.
+pub const GOVERNANCE_ADDRESS: Address = address!("0000000000000000000000000000000000001002");
+/// BTT as an ERC-20 token.
+pub const BTT_ADDRESS: Address = address!("0000000000000000000000000000000000001010");
 /// Rewards and slashing views; its storage holds the reward pool counter.
 pub const REWARDS_ADDRESS: Address = address!("0000000000000000000000000000000000001003");
 /// Slot of [`REWARDS_ADDRESS`] with the reward pool in wei. A counter, not a balance: anyone can push coins into an
@@ -16,13 +22,8 @@ pub const REWARDS_ADDRESS: Address = address!("000000000000000000000000000000000
 pub const REWARD_POOL_SLOT: B256 = b256!("0000000000000000000000000000000000000000000000000000000000000000");
 
 /// Native module accounts: staking, bridge ledger, governance, rewards, the BTT token view.
-pub const MODULE_ADDRESSES: [Address; 5] = [
-    STAKING_ADDRESS,
-    address!("0000000000000000000000000000000000001001"),
-    address!("0000000000000000000000000000000000001002"),
-    REWARDS_ADDRESS,
-    address!("0000000000000000000000000000000000001010"),
-];
+pub const MODULE_ADDRESSES: [Address; 5] =
+    [STAKING_ADDRESS, BRIDGE_ADDRESS, GOVERNANCE_ADDRESS, REWARDS_ADDRESS, BTT_ADDRESS];
 
 /// Code of a module account. Nobody can deploy code that starts with this byte (EIP-3541), so the stub marks the
 /// accounts in which native code runs. The nonce of 1 keeps EIP-161 from deleting them.

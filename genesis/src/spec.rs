@@ -7,8 +7,8 @@ use crate::rules::Rules;
 use crate::{Error, dev_accounts};
 use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, U256};
-use bttc_types::{Mutant, Validator, ValidatorSet};
-use std::collections::BTreeMap;
+use bttc_types::{Validator, ValidatorSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Forks that this program implements. A chain whose schedule names another one cannot be followed past its height.
 pub const KNOWN_FORKS: [&str; 1] = ["osaka"];
@@ -52,7 +52,7 @@ impl ChainSpec {
         genesis.config.chain_id = preset.chain_id();
         activate_all_forks(&mut genesis.config);
         let forks = BTreeMap::from([("osaka".to_owned(), 0)]);
-        let bttc = BttcSection { preset, params, validators, schedule: BTreeMap::new(), supply, forks };
+        let bttc = BttcSection { preset, params, validators, supply, forks };
         let spec = Self { genesis, bttc, rules: Rules::Bttc };
         spec.validate()?;
         Ok(spec)
@@ -91,16 +91,6 @@ impl ChainSpec {
         self.genesis.config.chain_id
     }
 
-    /// The validator set of the block at `height`: the genesis set, its rotation advanced to that height. Priorities
-    /// restart at every epoch.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`]; never for a spec that was validated.
-    pub fn validator_set(&self, height: u64) -> Result<ValidatorSet, Error> {
-        let epoch = self.epoch(height).saturating_sub(u64::from(Mutant::SetOffByOneEpoch.active()));
-        Ok(self.epoch_set(epoch)?.advanced(self.epoch_offset(height)))
-    }
-
     /// Epoch of a block: blocks 1 to `epoch_blocks` are epoch 0.
     pub fn epoch(&self, height: u64) -> u64 {
         height.saturating_sub(1) / self.bttc.params.epoch_blocks.max(1)
@@ -111,16 +101,14 @@ impl ChainSpec {
         height.saturating_sub(1) % self.bttc.params.epoch_blocks.max(1)
     }
 
-    /// The set of an epoch with priorities zero.
+    /// The set of the first two epochs with priorities zero.
     ///
     /// # Errors
     /// [`Error::Invalid`]; never for a spec that was validated.
-    pub fn epoch_set(&self, epoch: u64) -> Result<ValidatorSet, Error> {
-        let entries = self.bttc.schedule.range(..=epoch).next_back().map_or(&self.bttc.validators, |(_, set)| set);
-        let validators = entries
-            .iter()
-            .map(|entry| Validator { address: entry.address, owner: entry.owner, power: entry.power })
-            .collect();
+    pub fn genesis_set(&self) -> Result<ValidatorSet, Error> {
+        let entries = self.bttc.validators.iter();
+        let validators =
+            entries.map(|entry| Validator { address: entry.address, owner: entry.owner, power: entry.power }).collect();
         ValidatorSet::new(validators).map_err(|error| Error::invalid("bttc.validators", error.to_string()))
     }
 
@@ -163,18 +151,7 @@ impl ChainSpec {
         if self.genesis.timestamp > 253_402_300_799 {
             return Err(Error::invalid("timestamp", "is after the year 9999; it is in seconds"));
         }
-        if !self.bttc.schedule.is_empty() && self.bttc.preset != Preset::Local {
-            return Err(Error::invalid("bttc.schedule", "only a local network may have one"));
-        }
-        for epoch in std::iter::once(0).chain(self.bttc.schedule.keys().copied()) {
-            let set = self.epoch_set(epoch)?;
-            if set.len() > usize::from(params.max_validators) {
-                return Err(Error::invalid(
-                    "bttc.validators",
-                    format!("has {} entries, bttc.params.maxValidators is {}", set.len(), params.max_validators),
-                ));
-            }
-        }
+        self.validate_validators()?;
         for (address, required) in predeploys() {
             let found = self.genesis.alloc.get(&address);
             if found.and_then(|account| account.code.as_ref()) != required.code.as_ref() {
@@ -182,6 +159,43 @@ impl ChainSpec {
             }
         }
         self.validate_supply()
+    }
+
+    /// The first validators must be what the staking module would have accepted.
+    fn validate_validators(&self) -> Result<(), Error> {
+        let params = &self.bttc.params;
+        let set = self.genesis_set()?;
+        if set.len() as u64 > params.max_validators {
+            return Err(Error::invalid(
+                "bttc.validators",
+                format!("has {} entries, bttc.params.maxValidators is {}", set.len(), params.max_validators),
+            ));
+        }
+        let (mut keys, mut owners) = (BTreeSet::new(), BTreeSet::new());
+        for entry in &self.bttc.validators {
+            if entry.power.saturating_mul(params.power_unit) < params.min_self_stake {
+                let least = params.min_self_stake.div_ceil(params.power_unit);
+                return Err(Error::invalid(
+                    "bttc.validators",
+                    format!("{} has power {}, the minimum self-stake is power {least}", entry.address, entry.power),
+                ));
+            }
+            if !owners.insert(entry.owner) {
+                return Err(Error::invalid("bttc.validators", format!("{} owns two validators", entry.owner)));
+            }
+            for key in [Some(entry.address), entry.bridge].into_iter().flatten() {
+                if key == Address::ZERO || !keys.insert(key) {
+                    return Err(Error::invalid("bttc.validators", format!("the key {key} is there twice, or zero")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stake of the first validators, wei.
+    fn genesis_stake(&self) -> U256 {
+        let unit = U256::from(self.bttc.params.power_unit) * U256::from(crate::BTT);
+        self.bttc.validators.iter().fold(U256::ZERO, |sum, entry| sum + U256::from(entry.power) * unit)
     }
 
     /// On public networks every coin must be backed by a coin locked on TRON.
@@ -192,7 +206,7 @@ impl ChainSpec {
             .genesis
             .alloc
             .values()
-            .try_fold(U256::ZERO, |sum, account| sum.checked_add(account.balance))
+            .try_fold(self.genesis_stake(), |sum, account| sum.checked_add(account.balance))
             .ok_or_else(overflow)?;
         let issued = allocations.checked_add(supply.reward_pool).ok_or_else(overflow)?;
         let backed = supply.reserve.checked_add(supply.tron_locked).ok_or_else(overflow)?;
@@ -266,7 +280,8 @@ mod tests {
             .map(|index| GenesisValidator {
                 address: Address::with_last_byte(index),
                 owner: Address::with_last_byte(index),
-                power: 10,
+                power: 1_000,
+                bridge: None,
             })
             .collect()
     }
@@ -287,9 +302,14 @@ mod tests {
 
     #[test]
     fn a_public_network_must_be_backed_to_the_last_coin() {
-        let mut spec = ChainSpec::new(Preset::Donau, 0, validators(1)).unwrap();
-        spec.bttc.supply.tron_supply = U256::from(1_000);
-        spec.bttc.supply.tron_locked = U256::from(400);
+        let mut spec = ChainSpec::new(Preset::Local, 0, validators(1)).unwrap();
+        spec.bttc.preset = Preset::Donau;
+        spec.genesis.config.chain_id = Preset::Donau.chain_id();
+        spec.genesis.alloc = predeploys();
+        let stake = spec.genesis_stake();
+        let more = |units: u64| stake + U256::from(units);
+        spec.bttc.supply.tron_supply = more(1_000);
+        spec.bttc.supply.tron_locked = more(400);
         spec.bttc.supply.reserve = U256::from(600);
         spec.bttc.supply.reward_pool = U256::from(400);
         spec.validate().unwrap();
@@ -301,12 +321,26 @@ mod tests {
     }
 
     #[test]
-    fn priorities_restart_with_every_epoch() {
+    fn epochs_begin_after_block_zero() {
         let spec = ChainSpec::new(Preset::Local, 0, validators(3)).unwrap();
         let epoch = spec.bttc.params.epoch_blocks;
-        assert_eq!(spec.validator_set(1).unwrap(), spec.validator_set(1 + epoch).unwrap());
-        assert_ne!(spec.validator_set(1).unwrap(), spec.validator_set(2).unwrap());
-        assert_eq!((spec.epoch(epoch), spec.epoch(epoch + 1)), (0, 1));
+        assert_eq!((spec.epoch(1), spec.epoch(epoch), spec.epoch(epoch + 1)), (0, 0, 1));
+        assert_eq!((spec.epoch_offset(1), spec.epoch_offset(epoch), spec.epoch_offset(epoch + 1)), (0, epoch - 1, 0));
+    }
+
+    #[test]
+    fn validators_that_could_not_be_created_are_refused() {
+        let good = validators(3);
+        for change in [
+            (|entry: &mut GenesisValidator| entry.power = 999) as fn(&mut GenesisValidator),
+            |entry| entry.owner = Address::with_last_byte(2),
+            |entry| entry.bridge = Some(Address::with_last_byte(3)),
+            |entry| entry.address = Address::with_last_byte(3),
+        ] {
+            let mut list = good.clone();
+            change(&mut list[0]);
+            assert!(ChainSpec::new(Preset::Local, 0, list).is_err());
+        }
     }
 
     #[test]

@@ -258,6 +258,7 @@ fn validator(text: &str) -> eyre::Result<GenesisValidator> {
         address: address.parse().wrap_err_with(|| format!("{address:?} is no address"))?,
         owner: owner.parse().wrap_err_with(|| format!("{owner:?} is no address"))?,
         power: power.parse().wrap_err_with(|| format!("{power:?} is no power"))?,
+        bridge: None,
     })
 }
 

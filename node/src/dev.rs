@@ -58,7 +58,7 @@ fn spec(args: &DevArgs, home: &Home, key: &SecretKey) -> eyre::Result<ChainSpec>
         let text = std::fs::read_to_string(home.genesis())?;
         return ChainSpec::from_json(&text).wrap_err("the genesis file of the development chain");
     }
-    let validator = GenesisValidator { address: key.address(), owner: key.address(), power: 1 };
+    let validator = GenesisValidator { address: key.address(), owner: key.address(), power: 1_000, bridge: None };
     let timestamp = crate::clock::now().wall_ms / 1_000;
     let mut spec = ChainSpec::new(Preset::Local, timestamp.saturating_sub(1), vec![validator])?;
     let params = &mut spec.bttc.params;

@@ -10,7 +10,7 @@ use crate::node::{network_config, rocks_options};
 use crate::ops::{self, Ops};
 use crate::snapshots::no_answer;
 use bttc_executor::genesis_block;
-use bttc_genesis::ChainSpec;
+use bttc_genesis::{ChainSpec, LightClient};
 use bttc_network::{Incoming, Keypair, NetworkHandle, Verdict};
 use bttc_node::{PeerRequest, StateSync, SyncAction, VerifyOffer, finish_import};
 use bttc_rpc::{NodeApi, NodeStatus};
@@ -64,14 +64,14 @@ pub(crate) async fn join(
         network_config(config)?,
         identity.clone(),
         consensus_key,
-        domain.clone(),
+        domain,
         spec.chain_id(),
         genesis.hash(),
         (0, genesis.hash()),
         &crate::version(),
     )?;
     drop(transactions);
-    let result = run(config, home, spec, &genesis, domain, &network, &mut incoming, &status).await;
+    let result = run(config, home, spec, &genesis, &network, &mut incoming, &status).await;
     // The ports must be free before the node takes them.
     drop(network);
     while incoming.recv().await.is_some() {}
@@ -86,18 +86,16 @@ async fn run(
     home: &Home,
     spec: &ChainSpec,
     genesis: &Block,
-    domain: SigningDomain,
     network: &NetworkHandle,
     incoming: &mut tokio::sync::mpsc::Receiver<Incoming>,
     status: &RwLock<NodeStatus>,
 ) -> eyre::Result<()> {
-    let spec = spec.clone();
+    let (spec, genesis_hash) = (spec.clone(), genesis.hash());
     let verify: VerifyOffer = Box::new(move |header, certificate| {
-        if certificate.height != header.number || certificate.block_hash != header.hash_slow() || header.number == 0 {
-            return Err("the certificate is that of another block".into());
+        if header.number == 0 {
+            return Err("the genesis block needs no snapshot".into());
         }
-        let set = spec.validator_set(header.number).map_err(|error| error.to_string())?;
-        certificate.verify(&set, &domain).map_err(|error| error.to_string())
+        LightClient::new(&spec, genesis_hash).map_err(|error| error.to_string())?.verify_header(header, certificate)
     });
     let resume = resumable(&home.joining(), config);
     if let Some(pivot) = resume {

@@ -141,7 +141,8 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         pool_config(&config),
         ChainLimits {
             chain_id: spec.chain_id(),
-            max_gas: bttc_executor::simulate::TRANSACTION_GAS_CAP.min(spec.bttc.params.gas_limit),
+            gas_cap: bttc_executor::simulate::TRANSACTION_GAS_CAP,
+            gas_limit: spec.bttc.params.gas_limit,
             min_base_fee: spec.bttc.params.min_base_fee,
         },
     ));

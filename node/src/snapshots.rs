@@ -232,6 +232,7 @@ mod tests {
             senders: &[],
             transactions: &[],
             certificate: Some(&last_commit),
+            events: &[],
         };
         store.commit(record, prepared, true).unwrap();
     }

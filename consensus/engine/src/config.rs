@@ -3,6 +3,17 @@
 use malachitebft_core_types::LinearTimeouts;
 use std::time::Duration;
 
+/// Times that are parameters of the chain: governance may change them from one block to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Smallest distance between heights, milliseconds.
+    pub target_block_time_ms: u64,
+    /// Longest wait for a transaction before an empty block, milliseconds.
+    pub empty_block_interval_ms: u64,
+    /// How long a proposal may travel in round 0, milliseconds.
+    pub message_delay_ms: u64,
+}
+
 /// Times, all in milliseconds. What the chain's parameters fix comes from the genesis file; the round timeouts are a
 /// node's own, but nodes of one network should agree on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +41,22 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// Takes over the chain's parameters.
+    pub fn set_timing(&mut self, timing: Timing) {
+        self.target_block_time_ms = timing.target_block_time_ms;
+        self.empty_block_interval_ms = timing.empty_block_interval_ms;
+        self.message_delay_ms = timing.message_delay_ms;
+    }
+
+    /// The chain's parameters among these times.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            target_block_time_ms: self.target_block_time_ms,
+            empty_block_interval_ms: self.empty_block_interval_ms,
+            message_delay_ms: self.message_delay_ms,
+        }
+    }
+
     pub(crate) fn timeouts(&self) -> LinearTimeouts {
         let ms = Duration::from_millis;
         LinearTimeouts {

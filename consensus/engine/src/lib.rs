@@ -40,7 +40,7 @@ mod record;
 mod sync;
 mod wal;
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, Timing};
 pub use error::Error;
 pub use guard::{FileGuard, Guard, LastSigned, MemoryGuard, Step, may_sign, parse_guard};
 pub use machine::{Engine, Event, HeadInfo, Input, Now, Output, PeerKey, Signing, StartInfo, Verdict, VerdictOn};

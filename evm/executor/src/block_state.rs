@@ -86,6 +86,22 @@ impl<'a> BlockState<'a> {
         Ok(())
     }
 
+    /// Takes from a balance outside any transaction; false when there is not enough.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn take_balance(&mut self, address: Address, amount: U256) -> Result<bool, StateError> {
+        let entry = self.entry(address)?;
+        let Some(info) = &mut entry.info else { return Ok(amount.is_zero()) };
+        let Some(left) = info.balance.checked_sub(amount) else { return Ok(false) };
+        info.balance = left;
+        entry.dirty = true;
+        if info.is_empty() {
+            entry.info = None;
+        }
+        Ok(true)
+    }
+
     /// Sets a slot outside any transaction.
     ///
     /// # Errors

@@ -1,38 +1,49 @@
 //! What this chain does at the start and the end of a block beyond Ethereum's transactions, and its header rules.
 
 use crate::Error;
-use crate::block_state::StateError;
+use crate::modules::{BlockHost, hook_error};
 use crate::run::{BlockRun, total_base_fee};
 use alloy_consensus::Header;
 use alloy_eips::{eip2935, eip4788};
-use alloy_primitives::{B256, U256};
-use bttc_genesis::{ChainParams, REWARD_POOL_SLOT, REWARDS_ADDRESS, SYSTEM_CALLER};
-use revm::database_interface::Database;
+use alloy_primitives::B256;
+use bttc_genesis::{ChainParams, SYSTEM_CALLER};
+use bttc_modules::hooks::{self, LastCommit};
+use bttc_modules::{Env, Event};
 
-/// System calls before the first transaction: the parent's hash (EIP-2935) and the hash of `last_commit` (in the
-/// place of Ethereum's beacon block root, EIP-4788).
-pub(crate) fn begin_block(run: &mut BlockRun<'_>, parent_hash: B256, last_commit: B256) -> Result<(), Error> {
-    run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, parent_hash.0.into())?;
-    run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, last_commit.0.into())?;
-    Ok(())
+/// Before the first transaction: system calls with the parent's hash (EIP-2935) and the hash of `last_commit` (in the
+/// place of Ethereum's beacon block root, EIP-4788), then the modules' hook.
+pub(crate) fn begin_block(run: &mut BlockRun<'_>, start: &BlockStart) -> Result<Vec<Event>, Error> {
+    run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, start.parent_hash.0.into())?;
+    run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, start.last_commit.0.into())?;
+    let height = start.env.height;
+    let mut host = BlockHost { env: start.env.clone(), state: run.state(), events: Vec::new() };
+    hooks::begin_block(&mut host, &start.commit).map_err(hook_error(height))?;
+    Ok(host.events)
 }
 
-/// After the last transaction: base fees that are not burned go to the reward pool counter.
-pub(crate) fn end_block(run: &mut BlockRun<'_>, params: &ChainParams, base_fee: u64) -> Result<(), Error> {
+/// What a block begins with.
+pub(crate) struct BlockStart {
+    pub(crate) parent_hash: B256,
+    /// Hash of the certificate.
+    pub(crate) last_commit: B256,
+    /// Who signed it.
+    pub(crate) commit: LastCommit,
+    pub(crate) env: Env,
+}
+
+/// After the last transaction: base fees that are not burned go to the reward pool, and the modules' hook. Gives the
+/// parameters of the next block.
+pub(crate) fn end_block(
+    run: &mut BlockRun<'_>,
+    env: &Env,
+    base_fee: u64,
+    events: &mut Vec<Event>,
+) -> Result<ChainParams, Error> {
     let collected = total_base_fee(base_fee, run.gas_used);
-    let burned = collected * U256::from(params.burn_ratio_bps) / U256::from(10_000);
-    let share = collected - burned;
-    if share.is_zero() {
-        return Ok(());
-    }
-    let slot = U256::from_be_bytes(REWARD_POOL_SLOT.0);
-    let store = |StateError(error)| Error::Store(error);
-    let state = run.state();
-    let pool = state.storage(REWARDS_ADDRESS, slot).map_err(store)?;
-    let pool = pool
-        .checked_add(share)
-        .ok_or_else(|| Error::Evm { height: 0, reason: "the reward pool counter overflows".into() })?;
-    state.set_storage(REWARDS_ADDRESS, slot, pool).map_err(store)
+    let mut host = BlockHost { env: env.clone(), state: run.state(), events: std::mem::take(events) };
+    let params = hooks::end_block(&mut host, collected).map_err(hook_error(env.height))?;
+    *events = host.events;
+    Ok(params)
 }
 
 /// Base fee of the block after `parent`: EIP-1559, but never below the chain's minimum. Computed in 128 bits: with this

@@ -2,7 +2,7 @@
 
 use crate::bttc::{begin_block, end_block, next_base_fee};
 use crate::cpu::{StageTimes, timed};
-use crate::executor::{ExecutedBlock, Executor, Parts};
+use crate::executor::{BlockEnd, ExecutedBlock, Executor, Parts};
 use crate::run::{Outcome, Refusal};
 use crate::{Error, EvmInput};
 use alloy_consensus::Header;
@@ -59,7 +59,7 @@ impl Executor {
         let mut times = StageTimes::default();
         let parent = self.head_header()?;
         let parent_hash = self.head_hash()?;
-        let params = &self.spec().bttc.params;
+        let params = &self.head_params()?;
         let height = parent.number + 1;
         let parent_time = bttc_types::block_time_ms(&parent);
         let mut header = Header {
@@ -83,9 +83,10 @@ impl Executor {
         let commit_bytes = alloy_rlp::Encodable::length(&input.last_commit);
         let mut room = MAX_BLOCK_BYTES.saturating_sub(commit_bytes).saturating_sub(FRAMING_BYTES);
         let base_fee = header.base_fee_per_gas.unwrap_or(0);
-        let mut run = self.begin(EvmInput::from_header(&header));
-        let (gas_used, receipts, diff) = timed(&mut times.execution, || {
-            begin_block(&mut run, parent_hash, input.last_commit.hash())?;
+        let start = self.block_start(&header, &parent, &input.last_commit)?;
+        let mut run = self.begin(EvmInput::from_header(&header), &start);
+        let (gas_used, receipts, diff, end) = timed(&mut times.execution, || {
+            let mut events = begin_block(&mut run, &start)?;
             while run.gas_left() >= 21_000 && !(input.out_of_time)() {
                 let Some(transaction) = input.source.next() else { break };
                 // The encoding of a byte string adds at most 4 bytes at this size.
@@ -110,9 +111,10 @@ impl Executor {
                     }
                 }
             }
-            end_block(&mut run, params, base_fee)?;
+            let next_params = end_block(&mut run, &start.env, base_fee, &mut events)?;
             let receipts = std::mem::take(&mut run.receipts);
-            Ok::<_, Error>((run.gas_used, receipts, run.into_state().into_diff()))
+            let end = BlockEnd { next_params, events };
+            Ok::<_, Error>((run.gas_used, receipts, run.into_state().into_diff(), end))
         })?;
         let prepared = timed(&mut times.root, || self.store().prepare(height, &diff))?;
         let (receipts_root, logs_bloom) = crate::receipts::root_and_bloom(&receipts);
@@ -127,7 +129,7 @@ impl Executor {
             last_commit: input.last_commit,
         };
         let encoded = block.encode();
-        Ok(self.keep(Parts { block, encoded, transactions: included, receipts, prepared, times }))
+        Ok(self.keep(Parts { block, encoded, transactions: included, receipts, prepared, times, end }))
     }
 }
 

@@ -58,6 +58,14 @@ pub enum Error {
         /// revm's own words.
         reason: String,
     },
+    /// A native module found something broken at the start or the end of a block.
+    #[error("native modules failed at block {height}: {reason}")]
+    Module {
+        /// Height being executed.
+        height: u64,
+        /// The module's own words.
+        reason: String,
+    },
     /// The database was created from another genesis file.
     #[error("the database was created with genesis {found}, the genesis file gives {expected}")]
     OtherGenesis {
@@ -65,6 +73,12 @@ pub enum Error {
         found: B256,
         /// From the file.
         expected: B256,
+    },
+    /// Nobody knows who signs that epoch.
+    #[error("the validator set of epoch {epoch} is not computed yet, or not known any more")]
+    NoSet {
+        /// The epoch.
+        epoch: u64,
     },
     /// A call's own input is unusable.
     #[error("{0}")]

@@ -51,7 +51,7 @@ pub fn execute_single(
     code_cache: &Arc<CodeCache>,
     transaction: &RecoveredTransaction,
 ) -> Result<SingleOutcome, Error> {
-    let mut run = BlockRun::new(BlockState::new(state, Arc::clone(code_cache)), input, rules, chain_id);
+    let mut run = BlockRun::new(BlockState::new(state, Arc::clone(code_cache)), input, rules, chain_id, None);
     match run.execute(transaction)? {
         Outcome::Refused(reason) => Ok(SingleOutcome {
             diff: StateDiff::default(),
@@ -117,7 +117,7 @@ pub fn execute_block(
     }
 
     let input = EvmInput::from_header(header);
-    let mut run = BlockRun::new(BlockState::new(state, Arc::clone(code_cache)), input, rules, chain_id);
+    let mut run = BlockRun::new(BlockState::new(state, Arc::clone(code_cache)), input, rules, chain_id, None);
     let beacon_root = header.parent_beacon_block_root.unwrap_or_default();
     run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, beacon_root.0.into())?;
     run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;

@@ -1,15 +1,21 @@
 //! The executor: head of the chain, results of executed blocks, commit.
 
 use crate::block_state::{BlockState, CodeCache};
+use crate::bttc::BlockStart;
 use crate::cpu::{StageTimes, timed};
+use crate::modules::{ReadHost, hook_error};
 use crate::receipts::{StoredReceipt, encode_receipts};
 use crate::run::BlockRun;
 use crate::{Error, EvmInput, initialize_genesis};
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256};
-use bttc_genesis::ChainSpec;
+use bttc_genesis::{ChainParams, ChainSpec};
+use bttc_modules::hooks::LastCommit;
+use bttc_modules::{Env, Event, governance, staking};
 use bttc_state::{BlockRecord, PreparedState, StateStore};
-use bttc_types::{Block, Certificate, RecoveredTransaction, SigningDomain, ValidatorSet};
+use bttc_types::{
+    Block, Certificate, ExtraData, Mutant, RecoveredTransaction, SigningDomain, ValidatorSet, block_time_ms,
+};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +35,19 @@ pub struct ExecutedBlock {
     pub receipts: Vec<StoredReceipt>,
     /// CPU time by stage.
     pub times: StageTimes,
+    /// What the modules' hooks did, and the parameters of the next block.
+    pub end: BlockEnd,
     /// Taken by the commit.
     prepared: Mutex<Option<PreparedState>>,
+}
+
+/// What the end of a block gives.
+#[derive(Clone, Debug)]
+pub struct BlockEnd {
+    /// Parameters of the next block.
+    pub next_params: ChainParams,
+    /// What the modules' hooks did.
+    pub events: Vec<Event>,
 }
 
 /// What [`Executor::keep`] makes an [`ExecutedBlock`] of.
@@ -41,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) receipts: Vec<StoredReceipt>,
     pub(crate) prepared: PreparedState,
     pub(crate) times: StageTimes,
+    pub(crate) end: BlockEnd,
 }
 
 /// Most candidate blocks kept for one height. A height sees more than a few only under attack; the oldest goes, and
@@ -51,11 +69,31 @@ const MAX_CANDIDATES: usize = 8;
 pub struct Executor {
     store: Arc<StateStore>,
     spec: Arc<ChainSpec>,
-    domain: SigningDomain,
+    /// The modules' surroundings, but for the block.
+    env: Env,
     code_cache: Arc<CodeCache>,
     candidates: Mutex<Candidates>,
-    head: Mutex<Option<(Header, B256)>>,
-    sets: Mutex<BTreeMap<u64, ValidatorSet>>,
+    head: Mutex<Option<HeadState>>,
+    sets: Mutex<Sets>,
+}
+
+/// The head with what the next block needs of it.
+#[derive(Clone, Debug)]
+struct HeadState {
+    header: Header,
+    hash: B256,
+    params: ChainParams,
+    /// Upgrades that governance decided.
+    upgrades: Arc<Vec<(String, u64)>>,
+}
+
+/// Validator sets that were asked for lately.
+#[derive(Debug, Default)]
+struct Sets {
+    /// By epoch, priorities zero.
+    epochs: BTreeMap<u64, ValidatorSet>,
+    /// By height.
+    heights: BTreeMap<u64, ValidatorSet>,
 }
 
 #[derive(Default)]
@@ -77,16 +115,18 @@ impl Executor {
     /// [`Error::OtherGenesis`] or the store's.
     pub fn open(store: Arc<StateStore>, spec: Arc<ChainSpec>) -> Result<Self, Error> {
         let (_, genesis_hash) = initialize_genesis(&store, &spec)?;
-        let domain = SigningDomain::new(spec.chain_id(), genesis_hash);
-        Ok(Self {
+        let env = bttc_modules::genesis::environment(&spec, genesis_hash);
+        let executor = Self {
             store,
             spec,
-            domain,
+            env,
             code_cache: CodeCache::new(4_096),
             candidates: Mutex::default(),
             head: Mutex::default(),
             sets: Mutex::default(),
-        })
+        };
+        executor.complete_set_changes()?;
+        Ok(executor)
     }
 
     /// The chain's specification.
@@ -96,7 +136,7 @@ impl Executor {
 
     /// What signatures of this network are bound to.
     pub fn domain(&self) -> &SigningDomain {
-        &self.domain
+        &self.env.domain
     }
 
     /// The store.
@@ -114,7 +154,7 @@ impl Executor {
     /// # Errors
     /// The store's.
     pub fn head_header(&self) -> Result<Header, Error> {
-        Ok(self.head()?.0)
+        Ok(self.head()?.header)
     }
 
     /// The hash of the head.
@@ -122,10 +162,26 @@ impl Executor {
     /// # Errors
     /// The store's.
     pub fn head_hash(&self) -> Result<B256, Error> {
-        Ok(self.head()?.1)
+        Ok(self.head()?.hash)
     }
 
-    fn head(&self) -> Result<(Header, B256), Error> {
+    /// The parameters of the block after the head.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn head_params(&self) -> Result<ChainParams, Error> {
+        Ok(self.head()?.params)
+    }
+
+    /// Upgrades that governance decided: names and the heights from which a program must know them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn upgrades(&self) -> Result<Arc<Vec<(String, u64)>>, Error> {
+        Ok(self.head()?.upgrades)
+    }
+
+    fn head(&self) -> Result<HeadState, Error> {
         let mut cached = self.head.lock();
         if let Some(head) = &*cached {
             return Ok(head.clone());
@@ -137,36 +193,105 @@ impl Executor {
         };
         let head = self.store.head().ok_or_else(missing)?;
         let header = self.store.header(head.height)?.ok_or_else(missing)?;
-        *cached = Some((header.clone(), head.hash));
-        Ok((header, head.hash))
+        let state = self.head_state(header, head.hash)?;
+        *cached = Some(state.clone());
+        Ok(state)
     }
 
-    /// The validator set that signs a height.
+    /// Reads from the committed state what the next block needs. For the thread that commits.
+    fn head_state(&self, header: Header, hash: B256) -> Result<HeadState, Error> {
+        let height = header.number;
+        let mut host = ReadHost::new(self.env_of(&header, 0), self.store.as_ref());
+        let params = governance::parameters(&mut host).map_err(hook_error(height))?;
+        let upgrades = governance::views::upgrades(&mut host).map_err(hook_error(height))?;
+        Ok(HeadState { header, hash, params, upgrades: Arc::new(upgrades) })
+    }
+
+    /// The modules' surroundings in a block.
+    pub fn env_of(&self, header: &Header, parent_time_ms: u64) -> Env {
+        Env { height: header.number, time_ms: block_time_ms(header), parent_time_ms, ..self.env.clone() }
+    }
+
+    /// What a block begins with.
+    pub(crate) fn block_start(
+        &self,
+        header: &Header,
+        parent: &Header,
+        last_commit: &Certificate,
+    ) -> Result<BlockStart, Error> {
+        let height = header.number;
+        let round = ExtraData::decode(&header.extra_data).map_or(0, |extra| extra.round);
+        let proposer = self.validator_set(height)?.proposer(round).address;
+        let signers = last_commit.signatures.iter().map(|entry| entry.index).collect();
+        Ok(BlockStart {
+            parent_hash: header.parent_hash,
+            last_commit: last_commit.hash(),
+            commit: LastCommit { signers, proposer },
+            env: self.env_of(header, block_time_ms(parent)),
+        })
+    }
+
+    /// The validator set that signs a height, its rotation advanced to it.
     ///
     /// # Errors
-    /// [`Error::Genesis`].
+    /// [`Error::NoSet`] when it is not computed yet or not known any more; the store's.
     pub fn validator_set(&self, height: u64) -> Result<ValidatorSet, Error> {
         /// Sets kept: the current one and its neighbours, which evidence, sync and RPC ask for.
         const KEPT: usize = 64;
-        let mut sets = self.sets.lock();
-        if let Some(set) = sets.get(&height) {
-            return Ok(set.clone());
-        }
-        // Walking on from the previous height is one step; from the start of the epoch it is many.
-        let set = match sets.get(&height.wrapping_sub(1)) {
-            Some(previous) if self.spec.epoch_offset(height) > 0 => previous.advanced(1),
-            Some(_) | None => self.spec.validator_set(height)?,
+        let previous = {
+            let sets = self.sets.lock();
+            if let Some(set) = sets.heights.get(&height) {
+                return Ok(set.clone());
+            }
+            sets.heights.get(&height.wrapping_sub(1)).cloned()
         };
-        sets.insert(height, set.clone());
-        while sets.len() > KEPT {
-            sets.pop_first();
+        let offset = self.spec.epoch_offset(height);
+        // Walking on from the previous height is one step; from the start of the epoch it is many.
+        let set = match previous {
+            Some(previous) if offset > 0 => previous.advanced(1),
+            Some(_) | None => {
+                let epoch = self.spec.epoch(height).saturating_sub(u64::from(Mutant::SetOffByOneEpoch.active()));
+                self.epoch_set(epoch)?.advanced(offset)
+            }
+        };
+        let mut sets = self.sets.lock();
+        sets.heights.insert(height, set.clone());
+        while sets.heights.len() > KEPT {
+            sets.heights.pop_first();
         }
         Ok(set)
     }
 
-    pub(crate) fn begin(&self, input: EvmInput) -> BlockRun<'_> {
+    /// The set of an epoch, priorities zero: from the staking module's state, or from the records of set changes when it is
+    /// older than what the state keeps.
+    ///
+    /// # Errors
+    /// [`Error::NoSet`]; the store's.
+    pub fn epoch_set(&self, epoch: u64) -> Result<ValidatorSet, Error> {
+        const KEPT: usize = 16;
+        if let Some(set) = self.sets.lock().epochs.get(&epoch) {
+            return Ok(set.clone());
+        }
+        let in_state = self.store.view(None, |view| {
+            let header = view.header(view.height()).ok().flatten().unwrap_or_default();
+            let mut host = ReadHost::new(self.env_of(&header, 0), view);
+            staking::validator_set(&mut host, epoch).map_err(hook_error(view.height()))
+        })??;
+        let set = match in_state {
+            Some(set) => set,
+            None => self.recorded_set(epoch)?.ok_or(Error::NoSet { epoch })?,
+        };
+        let mut sets = self.sets.lock();
+        sets.epochs.insert(epoch, set.clone());
+        while sets.epochs.len() > KEPT {
+            sets.epochs.pop_first();
+        }
+        Ok(set)
+    }
+
+    pub(crate) fn begin(&self, input: EvmInput, start: &BlockStart) -> BlockRun<'_> {
         let state = BlockState::new(self.store.as_ref(), Arc::clone(&self.code_cache));
-        BlockRun::new(state, input, &self.spec.rules, self.spec.chain_id())
+        BlockRun::new(state, input, &self.spec.rules, self.spec.chain_id(), Some(start.env.clone()))
     }
 
     /// The result of a block that was built or validated on the current head.
@@ -183,6 +308,7 @@ impl Executor {
             transactions: parts.transactions,
             receipts: parts.receipts,
             times: parts.times,
+            end: parts.end,
             prepared: Mutex::new(Some(parts.prepared)),
         });
         let mut candidates = self.candidates.lock();
@@ -223,27 +349,66 @@ impl Executor {
             senders: &senders,
             transactions: &hashes,
             certificate: Some(certificate),
+            events: &encode_events(&executed.end.events),
         };
         let result = timed(&mut times.commit, || self.store.commit(record, prepared, durable));
         // Whatever happened, results on the old head are of no use: after a failure the block is validated again.
         *self.candidates.lock() = Candidates::default();
         result?;
-        *self.head.lock() = Some((executed.block.header.clone(), executed.hash));
+        *self.head.lock() = Some(self.head_state(executed.block.header.clone(), executed.hash)?);
+        self.record_set_change(&executed.block.header, certificate)?;
         Ok(times)
     }
 }
 
+/// What hooks did, as it is stored: nothing for most blocks.
+fn encode_events(events: &[Event]) -> Vec<u8> {
+    if events.is_empty() { Vec::new() } else { serde_json::to_vec(events).unwrap_or_default() }
+}
+
 impl Executor {
+    /// What the modules' hooks did in a block, as JSON.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn events(&self, height: u64) -> Result<Vec<Event>, Error> {
+        let Some(bytes) = self.store.events(height)? else { return Ok(Vec::new()) };
+        serde_json::from_slice(&bytes).map_err(|error| Error::Evm { height, reason: error.to_string() })
+    }
+
     /// Base fee of the block after the head.
     ///
     /// # Errors
     /// The store's.
     pub fn next_base_fee(&self) -> Result<u64, Error> {
-        Ok(self.base_fee_after(&self.head_header()?))
+        let head = self.head()?;
+        Ok(crate::bttc::next_base_fee(&head.header, &head.params))
     }
 
-    /// Base fee of the block after `parent`.
-    pub fn base_fee_after(&self, parent: &Header) -> u64 {
-        crate::bttc::next_base_fee(parent, &self.spec.bttc.params)
+    /// Base fee of the block after any block: by the parameters after it where the state is kept, by those of the head
+    /// otherwise.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn base_fee_after(&self, header: &Header) -> Result<u64, Error> {
+        let head = self.head()?;
+        let params = if header.number == head.header.number { head.params } else { self.params_after(header)? };
+        Ok(crate::bttc::next_base_fee(header, &params))
+    }
+
+    /// The parameters of the block after this one; those of the head where the state is not kept.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn params_after(&self, header: &Header) -> Result<ChainParams, Error> {
+        let found = self.store.view(Some(header.number), |view| {
+            let mut host = ReadHost::new(self.env_of(header, 0), view);
+            governance::parameters(&mut host).map_err(hook_error(header.number))
+        });
+        match found {
+            Ok(params) => params,
+            Err(bttc_state::Error::StateUnavailable { .. }) => self.head_params(),
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! The genesis block.
 
 use crate::Error;
+use crate::modules::hook_error;
 use crate::receipts::encode_receipts;
 use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_RECEIPTS, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{B256, U256, keccak256};
-use bttc_genesis::{ChainSpec, REWARD_POOL_SLOT, REWARDS_ADDRESS};
+use bttc_genesis::ChainSpec;
 use bttc_state::{
     Account, AccountChange, BlockRecord, EMPTY_CODE_HASH, MemoryStore, StateDiff, StateStore, StoreOptions,
 };
@@ -14,7 +15,7 @@ use bttc_types::{Block, Certificate};
 use std::sync::Arc;
 
 /// The state that a genesis file allocates.
-fn genesis_state(spec: &ChainSpec) -> StateDiff {
+fn genesis_state(spec: &ChainSpec) -> Result<StateDiff, Error> {
     let mut diff = StateDiff::default();
     for (address, entry) in &spec.genesis.alloc {
         let code_hash = match &entry.code {
@@ -38,12 +39,17 @@ fn genesis_state(spec: &ChainSpec) -> StateDiff {
         };
         diff.accounts.insert(*address, change);
     }
-    if spec.rules.is_bttc()
-        && let Some(rewards) = diff.accounts.get_mut(&REWARDS_ADDRESS)
-    {
-        rewards.storage.insert(U256::from_be_bytes(REWARD_POOL_SLOT.0), spec.bttc.supply.reward_pool);
+    if spec.rules.is_bttc() {
+        let modules = bttc_modules::genesis::genesis_state(spec).map_err(hook_error(0))?;
+        for ((address, slot), value) in modules.storage {
+            diff.accounts.entry(address).or_default().storage.insert(slot, value);
+        }
+        for (address, balance) in modules.balances {
+            let account = diff.accounts.entry(address).or_default().account.get_or_insert_default();
+            account.balance = account.balance.saturating_add(balance);
+        }
     }
-    diff
+    Ok(diff)
 }
 
 fn header_with_root(spec: &ChainSpec, state_root: B256) -> Header {
@@ -83,7 +89,7 @@ fn header_with_root(spec: &ChainSpec, state_root: B256) -> Header {
 /// The store's.
 pub fn genesis_header(spec: &ChainSpec) -> Result<Header, Error> {
     let store = StateStore::open(Arc::new(MemoryStore::new()), StoreOptions::default())?;
-    let prepared = store.prepare(0, &genesis_state(spec))?;
+    let prepared = store.prepare(0, &genesis_state(spec)?)?;
     Ok(header_with_root(spec, prepared.root()))
 }
 
@@ -111,7 +117,7 @@ pub fn initialize_genesis(store: &StateStore, spec: &ChainSpec) -> Result<(Heade
         let expected = header.hash_slow();
         return if found == expected { Ok((header, found)) } else { Err(Error::OtherGenesis { found, expected }) };
     }
-    let prepared = store.prepare(0, &genesis_state(spec))?;
+    let prepared = store.prepare(0, &genesis_state(spec)?)?;
     let header = header_with_root(spec, prepared.root());
     let hash = header.hash_slow();
     let block = block_of(header.clone());
@@ -123,6 +129,7 @@ pub fn initialize_genesis(store: &StateStore, spec: &ChainSpec) -> Result<(Heade
         senders: &[],
         transactions: &[],
         certificate: None,
+        events: &[],
     };
     store.commit(record, prepared, true)?;
     Ok((header, hash))

@@ -3,6 +3,7 @@
 //! - [`Executor`] builds blocks for the proposer, validates other proposers' blocks and keeps the result by block
 //!   hash until the block is committed; so a decided block is executed once.
 //! - [`initialize_genesis`] builds the genesis block.
+//! - `modules.rs` is where native modules meet the EVM.
 //! - [`simulate`] runs calls, gas estimates and access lists on any kept state.
 //! - [`ethereum`] runs transactions and blocks under Ethereum's rules for other people's test suites.
 //!
@@ -20,8 +21,10 @@ mod error;
 pub mod ethereum;
 mod executor;
 mod genesis;
+mod modules;
 mod receipts;
 mod run;
+mod set_changes;
 pub mod simulate;
 mod validate;
 
@@ -32,4 +35,5 @@ pub use environment::{EvmInput, spec_id};
 pub use error::{Error, Invalid};
 pub use executor::{ExecutedBlock, Executor};
 pub use genesis::{genesis_block, genesis_header, initialize_genesis};
+pub use modules::ReadHost;
 pub use receipts::{StoredReceipt, decode_receipts, encode_receipts, receipts_root};

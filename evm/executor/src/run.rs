@@ -3,20 +3,46 @@
 use crate::Error;
 use crate::block_state::{BlockState, StateError};
 use crate::environment::EvmInput;
+use crate::modules::ModulePrecompiles;
 use crate::receipts::StoredReceipt;
 use alloy_consensus::{Transaction as _, Typed2718};
 use alloy_evm::FromRecoveredTx;
 use alloy_primitives::{Address, Bytes, U256};
 use bttc_genesis::Rules;
+use bttc_modules::Env;
 use bttc_types::RecoveredTransaction;
+use revm::context::Evm;
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
-use revm::context::{Context, TxEnv};
+use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
 use revm::database_interface::DatabaseCommit;
-use revm::handler::MainnetContext;
-use revm::{ExecuteEvm, MainBuilder, MainContext, MainnetEvm, SystemCallEvm};
+use revm::handler::instructions::EthInstructions;
+use revm::handler::{EthFrame, MainnetContext};
+use revm::interpreter::interpreter::EthInterpreter;
+use revm::{ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
 
-/// revm over a block's state.
-type BlockEvm<'a> = MainnetEvm<MainnetContext<BlockState<'a>>>;
+/// revm over a state, with this chain's modules and instructions.
+pub(crate) type ChainEvm<'a, INSP = ()> = Evm<
+    MainnetContext<BlockState<'a>>,
+    INSP,
+    EthInstructions<EthInterpreter, MainnetContext<BlockState<'a>>>,
+    ModulePrecompiles,
+    EthFrame<EthInterpreter>,
+>;
+
+/// revm over a state; `env` is nothing under Ethereum's rules.
+pub(crate) fn chain_evm<INSP>(
+    state: BlockState<'_>,
+    cfg: CfgEnv,
+    block: BlockEnv,
+    env: Option<Env>,
+    inspector: INSP,
+) -> ChainEvm<'_, INSP> {
+    let spec = cfg.spec;
+    let context = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block);
+    let mut evm = context.build_mainnet_with_inspector(inspector).with_precompiles(ModulePrecompiles::new(spec, env));
+    crate::code_hash::install(&mut evm.instruction, spec);
+    evm
+}
 
 /// What became of a transaction that was tried.
 #[derive(Debug)]
@@ -50,7 +76,7 @@ impl std::fmt::Display for Refusal {
 
 /// A block in execution.
 pub(crate) struct BlockRun<'a> {
-    evm: BlockEvm<'a>,
+    evm: ChainEvm<'a>,
     input: EvmInput,
     allow_blobs: bool,
     pub(crate) gas_used: u64,
@@ -58,11 +84,10 @@ pub(crate) struct BlockRun<'a> {
 }
 
 impl<'a> BlockRun<'a> {
-    pub(crate) fn new(state: BlockState<'a>, input: EvmInput, rules: &Rules, chain_id: u64) -> Self {
+    /// `env` is nothing under Ethereum's rules, where modules do not exist.
+    pub(crate) fn new(state: BlockState<'a>, input: EvmInput, rules: &Rules, chain_id: u64, env: Option<Env>) -> Self {
         let (cfg, block) = input.environment(rules, chain_id);
-        let spec = cfg.spec;
-        let mut evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
-        crate::code_hash::install(&mut evm.instruction, spec);
+        let evm = chain_evm(state, cfg, block, env, ());
         Self { evm, input, allow_blobs: !rules.is_bttc(), gas_used: 0, receipts: Vec::new() }
     }
 

@@ -1,6 +1,7 @@
 //! Calls without consequences: `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
 
 use crate::block_state::{BlockState, CodeCache, StateError};
+use crate::run::{ChainEvm, chain_evm};
 use crate::{Error, EvmInput};
 use alloy_consensus::Header;
 use alloy_eips::eip2930::AccessList;
@@ -9,12 +10,13 @@ use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::state::StateOverride;
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
 use bttc_genesis::ChainSpec;
+use bttc_modules::Env;
 use bttc_state::StateRead;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction};
-use revm::context::{BlockEnv, CfgEnv, Context, ContextTr, TxEnv};
+use revm::context::{BlockEnv, CfgEnv, ContextTr, TxEnv};
 use revm::context_interface::either::Either;
 use revm::database_interface::Database;
-use revm::{ExecuteEvm, InspectEvm, MainBuilder, MainContext};
+use revm::{ExecuteEvm, InspectEvm};
 use revm_inspectors::access_list::AccessListInspector;
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub struct CallContext<'a> {
     pub header: &'a Header,
     /// The chain.
     pub spec: &'a ChainSpec,
+    /// The native modules' surroundings in the block.
+    pub env: Env,
     /// Analysed code.
     pub code_cache: &'a Arc<CodeCache>,
     /// Changes to the state before the call.
@@ -81,6 +85,7 @@ struct Prepared<'a> {
     cfg: CfgEnv,
     block: BlockEnv,
     transaction: TxEnv,
+    env: Env,
 }
 
 impl CallContext<'_> {
@@ -162,10 +167,9 @@ impl CallContext<'_> {
     /// [`CallError`].
     pub fn access_list(&self, request: TransactionRequest) -> Result<AccessListOutcome, CallError> {
         let first = self.prepare(request.clone(), self.gas_cap)?;
-        let Prepared { state, cfg, block, transaction } = first;
+        let Prepared { state, cfg, block, transaction, env } = first;
         let inspector = AccessListInspector::new(transaction.access_list.clone());
-        let mut evm =
-            Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet_with_inspector(inspector);
+        let mut evm = chain_evm(state, cfg, block, Some(env), inspector);
         evm.inspect_one_tx(transaction).map_err(evm_error)?;
         let access_list = evm.inspector.into_access_list();
         let mut request = request;
@@ -208,7 +212,7 @@ impl CallContext<'_> {
         if transaction.gas_price == 0 {
             block.basefee = 0;
         }
-        Ok(Prepared { state, cfg, block, transaction })
+        Ok(Prepared { state, cfg, block, transaction, env: self.env.clone() })
     }
 
     fn transaction(
@@ -300,17 +304,16 @@ impl CallContext<'_> {
 
 /// Repeated runs of one transaction with different gas limits; the state is not changed by them.
 struct Attempt<'a> {
-    evm: revm::MainnetEvm<revm::handler::MainnetContext<BlockState<'a>>>,
+    evm: ChainEvm<'a>,
     transaction: TxEnv,
+    env: Env,
 }
 
 impl<'a> Attempt<'a> {
     fn new(prepared: Prepared<'a>) -> Self {
-        let Prepared { state, cfg, block, transaction } = prepared;
-        let spec = cfg.spec;
-        let mut evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
-        crate::code_hash::install(&mut evm.instruction, spec);
-        Self { evm, transaction }
+        let Prepared { state, cfg, block, transaction, env } = prepared;
+        let evm = chain_evm(state, cfg, block, Some(env.clone()), ());
+        Self { evm, transaction, env }
     }
 
     fn into_prepared(self) -> Prepared<'a> {
@@ -319,6 +322,7 @@ impl<'a> Attempt<'a> {
             block: self.evm.ctx.block().clone(),
             state: self.evm.ctx.journaled_state.database,
             transaction: self.transaction,
+            env: self.env,
         }
     }
 
@@ -344,10 +348,8 @@ impl<'a> Attempt<'a> {
 }
 
 fn run(prepared: Prepared<'_>) -> Result<ExecutionResult, CallError> {
-    let Prepared { state, cfg, block, transaction } = prepared;
-    let spec = cfg.spec;
-    let mut evm = Context::mainnet().with_db(state).with_cfg(cfg).with_block(block).build_mainnet();
-    crate::code_hash::install(&mut evm.instruction, spec);
+    let Prepared { state, cfg, block, transaction, env } = prepared;
+    let mut evm = chain_evm(state, cfg, block, Some(env), ());
     evm.transact_one(transaction).map_err(evm_error)
 }
 

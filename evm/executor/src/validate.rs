@@ -3,7 +3,7 @@
 use crate::bttc::{begin_block, end_block, next_base_fee};
 use crate::build::transactions_root;
 use crate::cpu::{StageTimes, thread_time, timed};
-use crate::executor::{ExecutedBlock, Executor, Parts};
+use crate::executor::{BlockEnd, ExecutedBlock, Executor, Parts};
 use crate::run::Outcome;
 use crate::{Error, EvmInput, Invalid};
 use alloy_consensus::Header;
@@ -43,11 +43,11 @@ impl Executor {
         let roots = transactions_root(&transactions);
         expect("transactionsRoot", block.header.transactions_root, roots)?;
 
-        let params = &self.spec().bttc.params;
+        let start = self.block_start(&block.header, &parent, &block.last_commit)?;
         let base_fee = block.header.base_fee_per_gas.unwrap_or(0);
-        let mut run = self.begin(EvmInput::from_header(&block.header));
-        let (gas_used, receipts, diff) = timed(&mut times.execution, || {
-            begin_block(&mut run, parent_hash, block.last_commit.hash())?;
+        let mut run = self.begin(EvmInput::from_header(&block.header), &start);
+        let (gas_used, receipts, diff, end) = timed(&mut times.execution, || {
+            let mut events = begin_block(&mut run, &start)?;
             for (index, transaction) in transactions.iter().enumerate() {
                 if let Outcome::Refused(reason) = run.execute(transaction)? {
                     return Err(Error::Invalid(Invalid::Transaction {
@@ -57,9 +57,10 @@ impl Executor {
                     }));
                 }
             }
-            end_block(&mut run, params, base_fee)?;
+            let next_params = end_block(&mut run, &start.env, base_fee, &mut events)?;
             let receipts = std::mem::take(&mut run.receipts);
-            Ok::<_, Error>((run.gas_used, receipts, run.into_state().into_diff()))
+            let end = BlockEnd { next_params, events };
+            Ok::<_, Error>((run.gas_used, receipts, run.into_state().into_diff(), end))
         })?;
         expect("gasUsed", block.header.gas_used, gas_used)?;
         let (receipts_root, logs_bloom) = crate::receipts::root_and_bloom(&receipts);
@@ -69,13 +70,13 @@ impl Executor {
         }
         let prepared = timed(&mut times.root, || self.store().prepare(block.header.number, &diff))?;
         expect("stateRoot", block.header.state_root, prepared.root())?;
-        Ok(self.keep(Parts { block, encoded, transactions, receipts, prepared, times }))
+        Ok(self.keep(Parts { block, encoded, transactions, receipts, prepared, times, end }))
     }
 
     /// Header fields that follow from the parent and the chain's parameters.
     fn check_before_execution(&self, block: &Block, parent: &Header, parent_hash: B256) -> Result<(), Error> {
         let header = &block.header;
-        let params = &self.spec().bttc.params;
+        let params = &self.head_params()?;
         expect("parentHash", header.parent_hash, parent_hash)?;
         expect("number", header.number, parent.number + 1)?;
         expect("sha3Uncles", header.ommers_hash, EMPTY_OMMER_ROOT_HASH)?;

@@ -37,6 +37,7 @@ fn import(store: &StateStore, parent: &Header, rlp: &Bytes, test: &Value) -> Res
         senders: &[],
         transactions: &[],
         certificate: None,
+        events: &[],
     };
     store.commit(record, prepared, false).map_err(|error| error.to_string())?;
     Ok(block.header)

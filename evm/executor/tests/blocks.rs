@@ -24,7 +24,8 @@ fn validator() -> SecretKey {
 }
 
 fn chain() -> (Executor, Arc<MemoryStore>) {
-    let entry = GenesisValidator { address: validator().address(), owner: validator().address(), power: 1 };
+    let entry =
+        GenesisValidator { address: validator().address(), owner: validator().address(), power: 1_000, bridge: None };
     let spec = ChainSpec::new(Preset::Local, 1_700_000_000, vec![entry]).unwrap();
     let kv = Arc::new(MemoryStore::new());
     let store = Arc::new(StateStore::open(kv.clone(), StoreOptions::default()).unwrap());

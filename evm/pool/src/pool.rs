@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A sender's account as far as the pool needs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +41,10 @@ pub trait AccountLookup {
 pub struct ChainLimits {
     /// The chain's id.
     pub chain_id: u64,
-    /// Most gas of one transaction.
-    pub max_gas: u64,
+    /// Most gas of one transaction, whatever a block holds.
+    pub gas_cap: u64,
+    /// Gas limit of a block.
+    pub gas_limit: u64,
     /// Lowest base fee there can be.
     pub min_base_fee: u64,
 }
@@ -134,7 +137,11 @@ pub(crate) struct Inner {
 /// The transaction pool. All methods take the one lock briefly; none does I/O under it.
 pub struct Pool {
     config: PoolConfig,
-    limits: ChainLimits,
+    chain_id: u64,
+    /// Most gas of one transaction whatever a block holds.
+    gas_cap: u64,
+    max_gas: AtomicU64,
+    min_base_fee: AtomicU64,
     pub(crate) inner: Mutex<Inner>,
 }
 
@@ -150,7 +157,10 @@ impl Pool {
         let remembered = NonZeroUsize::new(config.remembered_drops).unwrap_or(NonZeroUsize::MIN);
         Self {
             config,
-            limits,
+            chain_id: limits.chain_id,
+            gas_cap: limits.gas_cap,
+            max_gas: AtomicU64::new(limits.gas_limit.min(limits.gas_cap)),
+            min_base_fee: AtomicU64::new(limits.min_base_fee),
             inner: Mutex::new(Inner {
                 queues: AddressMap::default(),
                 by_hash: B256Map::default(),
@@ -164,6 +174,12 @@ impl Pool {
         }
     }
 
+    /// Takes over what governance decided: the gas limit of blocks and the lowest base fee.
+    pub fn set_limits(&self, gas_limit: u64, min_base_fee: u64) {
+        self.max_gas.store(gas_limit.min(self.gas_cap), Ordering::Relaxed);
+        self.min_base_fee.store(min_base_fee, Ordering::Relaxed);
+    }
+
     /// Checks that need neither sender nor state: do these before recovering a sender.
     ///
     /// # Errors
@@ -174,18 +190,19 @@ impl Pool {
             return Err(Error::Blobs);
         }
         if let Some(got) = transaction.chain_id()
-            && got != self.limits.chain_id
+            && got != self.chain_id
         {
-            return Err(Error::ChainId { got, expected: self.limits.chain_id });
+            return Err(Error::ChainId { got, expected: self.chain_id });
         }
         if transaction.max_priority_fee_per_gas().is_some_and(|tip| tip > transaction.max_fee_per_gas()) {
             return Err(Error::TipAboveFeeCap);
         }
-        if transaction.max_fee_per_gas() < u128::from(self.limits.min_base_fee) {
-            return Err(Error::Underpriced { got: transaction.max_fee_per_gas(), minimum: self.limits.min_base_fee });
+        let (minimum, limit) = (self.min_base_fee.load(Ordering::Relaxed), self.max_gas.load(Ordering::Relaxed));
+        if transaction.max_fee_per_gas() < u128::from(minimum) {
+            return Err(Error::Underpriced { got: transaction.max_fee_per_gas(), minimum });
         }
-        if transaction.gas_limit() > self.limits.max_gas {
-            return Err(Error::GasLimit { got: transaction.gas_limit(), limit: self.limits.max_gas });
+        if transaction.gas_limit() > limit {
+            return Err(Error::GasLimit { got: transaction.gas_limit(), limit });
         }
         if transaction.is_create() && transaction.input().len() > MAX_INIT_CODE {
             return Err(Error::InitCode { got: transaction.input().len(), limit: MAX_INIT_CODE });

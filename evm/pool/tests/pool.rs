@@ -52,7 +52,7 @@ fn pool(config: PoolConfig) -> (Pool, Accounts) {
     for key in 1..=30 {
         accounts.set(SecretKey::from_bytes(&[key; 32]).unwrap().address(), 0, 10u128.pow(21));
     }
-    let limits = ChainLimits { chain_id: 1337, max_gas: 1 << 24, min_base_fee: 1_000_000_000 };
+    let limits = ChainLimits { chain_id: 1337, gas_cap: 1 << 24, gas_limit: 1 << 24, min_base_fee: 1_000_000_000 };
     (Pool::new(config, limits), accounts)
 }
 

@@ -25,6 +25,8 @@ pub struct BlockRecord<'a> {
     pub transactions: &'a [B256],
     /// Certificate that made the block final; the genesis block has none.
     pub certificate: Option<&'a Certificate>,
+    /// What the modules' hooks did, in the executor's encoding; empty when nothing.
+    pub events: &'a [u8],
 }
 
 impl BlockRecord<'_> {
@@ -39,6 +41,9 @@ impl BlockRecord<'_> {
         for (index, hash) in self.transactions.iter().enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             batch.put(Table::Transactions, hash.to_vec(), [height.as_slice(), &index.to_be_bytes()].concat());
+        }
+        if !self.events.is_empty() {
+            batch.put(Table::Events, height, self.events);
         }
         if let Some(certificate) = self.certificate {
             batch.put(Table::Certificates, height, alloy_rlp::encode(certificate));
@@ -63,6 +68,32 @@ pub struct TransactionLocation {
 }
 
 impl StateStore {
+    /// What the modules' hooks did in a block.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn events(&self, height: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.kv.get(Table::Events, &height.to_be_bytes())
+    }
+
+    /// The record of the change to the set of an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn set_change(&self, epoch: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.kv.get(Table::SetChanges, &epoch.to_be_bytes())
+    }
+
+    /// Keeps the record of the change to the set of an epoch, for ever.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn put_set_change(&self, epoch: u64, record: &[u8]) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(Table::SetChanges, epoch.to_be_bytes(), record);
+        self.kv.write(batch, false)
+    }
+
     /// The header at a height.
     ///
     /// # Errors
@@ -172,7 +203,7 @@ pub(crate) fn forget<R: KvRead + ?Sized>(reader: &R, height: u64, batch: &mut Ba
             batch.delete(Table::Transactions, transaction.tx_hash().to_vec());
         }
     }
-    for table in [Table::Blocks, Table::Receipts, Table::Senders, Table::Certificates] {
+    for table in [Table::Blocks, Table::Receipts, Table::Senders, Table::Certificates, Table::Events] {
         batch.delete(table, key);
     }
     Ok(())

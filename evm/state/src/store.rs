@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 use std::sync::Arc;
 
 /// Version of the tables' layout. Raised with every change of a format in `kv::Table`.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 pub(crate) const META_SCHEMA: &[u8] = b"schema";
 pub(crate) const META_GENESIS: &[u8] = b"genesis";

@@ -85,6 +85,7 @@ fn commit(store: &StateStore, height: u64, diff: &StateDiff, durable: bool) -> R
         senders: &[],
         transactions: &[],
         certificate: Some(&certificate),
+        events: &[],
     };
     store.commit(record, prepared, durable)?;
     Ok(root)

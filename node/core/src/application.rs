@@ -3,8 +3,9 @@
 
 use crate::HeadAccounts;
 use alloy_primitives::{Address, B256};
-use bttc_engine::{HeadInfo, Input};
+use bttc_engine::{HeadInfo, Input, Timing};
 use bttc_executor::{BuildInput, Error, ExecutedBlock, Executor, StageTimes, TransactionSource, Verdict};
+use bttc_genesis::{ChainParams, KNOWN_FORKS};
 use bttc_pool::{BestTransactions, Pool};
 use bttc_types::{Certificate, RecoveredTransaction, block_time_ms};
 use std::sync::Arc;
@@ -104,6 +105,15 @@ impl TransactionSource for PoolSource<'_> {
     }
 }
 
+/// The chain's times as the engine wants them.
+pub fn timing(params: &ChainParams) -> Timing {
+    Timing {
+        target_block_time_ms: params.target_block_time_ms,
+        empty_block_interval_ms: params.empty_block_interval_ms,
+        message_delay_ms: params.message_delay_ms,
+    }
+}
+
 /// The application.
 #[derive(Clone, Debug)]
 pub struct Application {
@@ -118,7 +128,7 @@ pub struct Application {
 impl Application {
     /// Serves a request. `out_of_time` ends the filling of a block.
     pub fn serve(&self, request: Request, out_of_time: &mut dyn FnMut() -> bool) -> Served {
-        if let Some(reason) = self.unknown_fork() {
+        if let Some(reason) = self.unknown_rules() {
             return Served { answer: Some(Answer::Halt(reason)), committed: None };
         }
         match request {
@@ -136,16 +146,21 @@ impl Application {
         }
     }
 
-    /// Why this program cannot go on: the next block is under rules that it does not know. Asked before anything is
-    /// built, judged or voted for at that height.
-    fn unknown_fork(&self) -> Option<String> {
+    /// Why this program cannot go on: the next block is under rules that it does not know, by the genesis file or by a
+    /// decision of governance. Asked before anything is built, judged or voted for at that height.
+    fn unknown_rules(&self) -> Option<String> {
         let next = self.executor.head_header().ok()?.number + 1;
-        let (name, at) = self.executor.spec().unknown_fork()?;
-        (next >= at).then(|| {
-            format!(
+        if let Some((name, at)) = self.executor.spec().unknown_fork().filter(|(_, at)| next >= *at) {
+            return Some(format!(
                 "fork {name:?} begins at height {at} and this program does not know it: install a version that does"
-            )
-        })
+            ));
+        }
+        let upgrades = self.executor.upgrades().ok()?;
+        let (name, at) = upgrades.iter().find(|(name, at)| next >= *at && !KNOWN_FORKS.contains(&name.as_str()))?;
+        Some(format!(
+            "governance decided the upgrade {name:?} from height {at} on and this program does not know it: install a \
+             version that does, and start it on the same home"
+        ))
     }
 
     fn propose(
@@ -237,7 +252,10 @@ impl Application {
         let since_parent_ms = block_time_ms(&executed.block.header).saturating_sub(parent_ms);
         let head = HeadInfo { height, hash };
         // Whoever hands this over looks into the pool at that moment.
-        let input = Input::Committed { head, next_set, following_set, transactions_waiting: false };
+        let next = &executed.end.next_params;
+        self.pool.set_limits(next.gas_limit, next.min_base_fee);
+        let timing = timing(next);
+        let input = Input::Committed { head, next_set, following_set, timing, transactions_waiting: false };
         Served {
             answer: Some(Answer::Input(input)),
             committed: Some(Committed { executed, times, since_parent_ms, round: certificate.round }),

@@ -12,7 +12,7 @@ mod start;
 mod state_sync;
 mod transactions;
 
-pub use application::{Answer, Application, Committed, Request, Served};
+pub use application::{Answer, Application, Committed, Request, Served, timing};
 pub use error::Error;
 pub use requests::{Offer, PeerRequest, Tail, decode_contents, decode_offers, decode_tail, encode_answer};
 pub use serve::{certified_blocks, lane_of};

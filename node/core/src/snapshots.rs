@@ -126,6 +126,7 @@ pub fn finish_import(
         senders: &senders,
         transactions: &hashes,
         certificate: Some(certificate),
+        events: &[],
     };
     let no_receipts = bttc_executor::encode_receipts(&[]);
     let genesis_record = BlockRecord {
@@ -136,6 +137,7 @@ pub fn finish_import(
         senders: &[],
         transactions: &[],
         certificate: None,
+        events: &[],
     };
     import.finish(record, &tail.headers, genesis_record)
 }

@@ -84,6 +84,7 @@ fn chain(accounts: u64, heights: u64) -> Chain {
             senders: &[],
             transactions: &[],
             certificate: (height > 0).then_some(&certificate),
+            events: &[],
         };
         store.commit(record, prepared, true).unwrap();
         genesis.get_or_insert(block);

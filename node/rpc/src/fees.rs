@@ -36,7 +36,7 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
 fn next_base_fee(context: &RpcContext, height: u64) -> Result<u64> {
     let header = context.executor.store().header(height).map_err(errors::store)?;
     let header = header.ok_or_else(|| errors::server("header not found"))?;
-    Ok(context.executor.base_fee_after(&header))
+    context.executor.base_fee_after(&header).map_err(errors::internal)
 }
 
 /// The median of the lowest tips of recent full blocks. A block that is not full takes a tip of 0, so as long as blocks

@@ -131,6 +131,7 @@ fn run_call<T>(
             state: view,
             header: &header,
             spec: context.executor.spec(),
+            env: context.executor.env_of(&header, 0),
             code_cache: context.executor.code_cache(),
             state_overrides: params.state_overrides,
             block_overrides: params.block_overrides,

@@ -49,7 +49,7 @@ struct Served {
 
 async fn served(heavy: usize) -> Served {
     let address = SecretKey::from_bytes(&[7; 32]).unwrap().address();
-    let validator = GenesisValidator { address, owner: address, power: 1 };
+    let validator = GenesisValidator { address, owner: address, power: 1_000, bridge: None };
     let spec = ChainSpec::new(Preset::Local, 1_700_000_000, vec![validator]).unwrap();
     let store = StateStore::open(Arc::new(MemoryStore::new()), StoreOptions::default()).unwrap();
     let executor = Arc::new(Executor::open(Arc::new(store), Arc::new(spec)).unwrap());
@@ -63,7 +63,7 @@ async fn served(heavy: usize) -> Served {
             source: &mut Nothing,
         })
         .unwrap();
-    let limits = ChainLimits { chain_id: 1337, max_gas: 1 << 24, min_base_fee: 1 };
+    let limits = ChainLimits { chain_id: 1337, gas_cap: 1 << 24, gas_limit: 1 << 24, min_base_fee: 1 };
     let (heads, _) = broadcast::channel(64);
     let (pending, _) = broadcast::channel(4_096);
     let context = RpcContext {

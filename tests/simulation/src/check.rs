@@ -1,8 +1,8 @@
 //! The checker: what must hold at every height on every node, computed apart from the nodes.
 
-use crate::schedule::Schedule;
+use crate::stakes::EPOCH_BLOCKS;
 use alloy_primitives::{Address, B256};
-use bttc_types::{Block, Certificate, Evidence, SignedProposal, SignedVote, SigningDomain, recover};
+use bttc_types::{Block, Certificate, Evidence, SignedProposal, SignedVote, SigningDomain, ValidatorSet, recover};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A broken property.
@@ -26,7 +26,8 @@ const REMEMBERED: u64 = 64;
 /// The checker.
 #[derive(Debug)]
 pub struct Checker {
-    schedule: Schedule,
+    /// Sets by epoch, as they were read from the state in which they were fixed.
+    sets: BTreeMap<u64, ValidatorSet>,
     domain: SigningDomain,
     /// Keys that may break any rule.
     liars: BTreeSet<Address>,
@@ -43,9 +44,9 @@ pub struct Checker {
 
 impl Checker {
     /// A checker of a chain.
-    pub fn new(schedule: Schedule, domain: SigningDomain, liars: BTreeSet<Address>, nodes: usize) -> Self {
+    pub fn new(genesis: ValidatorSet, domain: SigningDomain, liars: BTreeSet<Address>, nodes: usize) -> Self {
         Self {
-            schedule,
+            sets: BTreeMap::from([(0, genesis.clone()), (1, genesis)]),
             domain,
             liars,
             decided: BTreeMap::new(),
@@ -54,6 +55,31 @@ impl Checker {
             committed: vec![0; nodes],
             violations: Vec::new(),
         }
+    }
+
+    /// The set of an epoch was fixed.
+    pub fn on_set(&mut self, epoch: u64, set: ValidatorSet) {
+        if let Some(before) = self.sets.insert(epoch, set.clone())
+            && before != set
+        {
+            self.violated("equal sets", format!("epoch {epoch} has two sets"));
+        }
+    }
+
+    /// The set that signs a height, its rotation advanced to it; the latest known one for heights too far ahead.
+    pub fn set_at(&self, height: u64) -> ValidatorSet {
+        let position = height.saturating_sub(1);
+        let epoch = position / EPOCH_BLOCKS;
+        #[allow(clippy::expect_used)] // The genesis set is there from the beginning.
+        let set = self.sets.range(..=epoch).next_back().map(|(_, set)| set).expect("the genesis set");
+        set.advanced(position % EPOCH_BLOCKS)
+    }
+
+    /// Whether a new set comes into force with this height.
+    pub fn changes_at(&self, height: u64) -> bool {
+        let position = height.saturating_sub(1);
+        let epoch = position / EPOCH_BLOCKS;
+        epoch > 0 && position.is_multiple_of(EPOCH_BLOCKS) && self.sets.get(&epoch) != self.sets.get(&(epoch - 1))
     }
 
     /// What was found.
@@ -125,7 +151,7 @@ impl Checker {
     fn check_proposer(&mut self, block: &Block) {
         let height = block.header.number;
         let Ok(extra) = bttc_types::ExtraData::decode(&block.header.extra_data) else { return };
-        let proposer = self.schedule.at(height).proposer(extra.round).address;
+        let proposer = self.set_at(height).proposer(extra.round).address;
         // A liar in turn may name any beneficiary.
         if block.header.beneficiary != proposer && !self.liars.contains(&proposer) {
             let got = block.header.beneficiary;
@@ -136,10 +162,10 @@ impl Checker {
         }
     }
 
-    /// More than two thirds of the power signed, each of them once and well. The set is the schedule's, the signatures
+    /// More than two thirds of the power signed, each of them once and well. The set is the one that the state fixed, the signatures
     /// are recovered here: nothing of the node's own verification is used.
     fn check_certificate(&mut self, node: usize, hash: B256, height: u64, certificate: &Certificate) {
-        let set = self.schedule.at(height);
+        let set = self.set_at(height);
         let mut seen = BTreeSet::new();
         let mut power = 0u64;
         let mut problem = None;

@@ -30,7 +30,52 @@ pub struct Clients {
     pub sent: u64,
 }
 
+/// A key with its next nonce.
+#[derive(Debug)]
+pub struct Sender {
+    key: SecretKey,
+    nonce: u64,
+}
+
+impl Sender {
+    /// A key that was not used yet.
+    pub fn new(key: SecretKey) -> Self {
+        Self { key, nonce: 0 }
+    }
+
+    /// Its account.
+    pub fn address(&self) -> Address {
+        self.key.address()
+    }
+}
+
 impl Clients {
+    /// Makes the next transaction of a sender.
+    pub fn call(
+        &mut self,
+        sender: &mut Sender,
+        to: Address,
+        value: u128,
+        input: Bytes,
+        now: u64,
+    ) -> Option<Arc<RecoveredTransaction>> {
+        let transaction = TxEip1559 {
+            chain_id: self.chain_id,
+            nonce: sender.nonce,
+            gas_limit: 3_000_000,
+            max_fee_per_gas: self.max_fee,
+            max_priority_fee_per_gas: 1,
+            to: TxKind::Call(to),
+            value: U256::from(value),
+            access_list: Default::default(),
+            input,
+        };
+        sender.nonce += 1;
+        let transaction = Arc::new(sign(&sender.key, transaction)?);
+        self.open.push(Sent { transaction: Arc::clone(&transaction), at: now });
+        Some(transaction)
+    }
+
     /// Clients of a chain whose base fee begins at `base_fee`.
     pub fn new(chain_id: u64, base_fee: u64, calldata: usize) -> Self {
         let keys: Vec<SecretKey> = DEV_KEYS.iter().filter_map(|(_, key)| SecretKey::from_bytes(&key.0).ok()).collect();

@@ -13,7 +13,7 @@ pub mod fault;
 pub mod links;
 pub mod node;
 pub mod performance;
-pub mod schedule;
+pub mod stakes;
 pub mod trace;
 mod traffic;
 pub mod weather;

@@ -152,7 +152,8 @@ impl Node {
         let start = start_info(&executor, Some(signer)).map_err(|error| error.to_string())?;
         let limits = ChainLimits {
             chain_id: spec.chain_id(),
-            max_gas: spec.bttc.params.gas_limit,
+            gas_cap: spec.bttc.params.gas_limit,
+            gas_limit: spec.bttc.params.gas_limit,
             min_base_fee: spec.bttc.params.min_base_fee,
         };
         let pool = Arc::new(Pool::new(PoolConfig::default(), limits));

@@ -74,11 +74,12 @@ fn nanoseconds(since: Instant) -> u64 {
 /// How long building a block of so many transactions takes: the best of five.
 fn block_time(key: &SecretKey, transactions: usize) -> Result<u64, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let validator = GenesisValidator { address: key.address(), owner: key.address(), power: 1 };
+    let validator = GenesisValidator { address: key.address(), owner: key.address(), power: 1_000, bridge: None };
     let spec = ChainSpec::new(Preset::Local, 1_699_999_000, vec![validator]).map_err(|error| text(&error))?;
     let limits = ChainLimits {
         chain_id: spec.chain_id(),
-        max_gas: spec.bttc.params.gas_limit,
+        gas_cap: spec.bttc.params.gas_limit,
+        gas_limit: spec.bttc.params.gas_limit,
         min_base_fee: spec.bttc.params.min_base_fee,
     };
     let mut clients = crate::client::Clients::new(spec.chain_id(), limits.min_base_fee, CALLDATA);

@@ -4,10 +4,13 @@
 use crate::byzantine::{Audience, OtherBlock};
 use crate::fault::Fault;
 use crate::node::{Item, Payload, peer_id};
+use crate::stakes::EPOCH_BLOCKS;
 use crate::trace::Record;
 use crate::world::World;
 use alloy_primitives::{B256, keccak256};
 use bttc_engine::{BlocksRequest, Event, Input, Message, Output, Verdict, decode_blocks, encode_blocks};
+use bttc_executor::ReadHost;
+use bttc_modules::staking;
 use bttc_network::{Arrival, Consequence, Judged, Lane, Verdict as NetworkVerdict};
 use bttc_node::{Answer, HeadAccounts, Request, certified_blocks, judge_transaction, lane_of};
 use bttc_types::{Certificate, RecoveredTransaction, recoveries};
@@ -382,9 +385,10 @@ impl World {
         self.trace.record(Record::Decision, time, index, executed.hash.as_slice());
         if height > self.checker.height() {
             self.extra_rounds += u64::from(certificate.round);
-            if self.schedule.changes_at(height) {
+            if self.checker.changes_at(height) {
                 self.faults.count(Fault::SetChange);
             }
+            self.look_at_stakes(index, height);
         }
         self.checker.on_commit(index, &executed.block, executed.hash, certificate, durable);
         if let Some(since) = self.proposed_at.get(&executed.hash) {
@@ -403,11 +407,63 @@ impl World {
         }
     }
 
+    /// At the first commit of a height: the set that it fixed, who is jailed, and the modules' invariants.
+    fn look_at_stakes(&mut self, index: usize, height: u64) {
+        let Some(running) = &self.nodes[index].running else { return };
+        let executor = Arc::clone(&running.application.executor);
+        let ends_epoch = height.is_multiple_of(EPOCH_BLOCKS);
+        if !ends_epoch && !height.is_multiple_of(3) {
+            return;
+        }
+        let delegators = self.stakes.delegators();
+        let found = executor.store().view(Some(height), |view| {
+            let header = view.header(height).ok().flatten().unwrap_or_default();
+            let mut host = ReadHost::new(executor.env_of(&header, 0), view);
+            let broken = bttc_modules::check_invariants(&mut host, &delegators).err();
+            let epoch = (height - 1) / EPOCH_BLOCKS + 2;
+            let set = if ends_epoch { staking::validator_set(&mut host, epoch).ok().flatten() } else { None };
+            let mut jailed = std::collections::BTreeMap::new();
+            for id in 1..=delegators.len() as u32 {
+                if let Ok(info) = staking::views::validator(&mut host, id) {
+                    jailed.insert(info.owner, info.jailed && !info.tombstoned);
+                }
+            }
+            (broken, set.map(|set| (epoch, set)), jailed)
+        });
+        match found {
+            // A node that is far ahead of its disk's view commits again later.
+            Err(_) => {}
+            Ok((broken, set, jailed)) => {
+                if let Some(broken) = broken {
+                    self.checker.violated("module invariants", format!("height {height}: {broken}"));
+                }
+                if let Some((epoch, set)) = set {
+                    self.checker.on_set(epoch, set);
+                }
+                self.jailed = jailed;
+            }
+        }
+    }
+
     fn on_halt(&mut self, index: usize, reason: &str) {
         let node = &mut self.nodes[index];
         node.halted = true;
         if !node.disk.is_hurt() && !node.disk.is_dead() && !node.liar {
             self.checker.violated("goes on", format!("node {index} halted without a fault of its disk: {reason}"));
+        }
+    }
+
+    /// Whoever reports sends the evidence in a transaction.
+    fn report(&mut self, evidence: &bttc_types::Evidence) {
+        let (clients, now) = (&mut self.clients, self.now);
+        let report =
+            self.stakes.report(evidence, &mut |sender, to, value, input| clients.call(sender, to, value, input, now));
+        if let Some(transaction) = report {
+            for to in 0..self.nodes.len() {
+                let incarnation = self.nodes[to].incarnation;
+                let item = Item::Submitted(Arc::clone(&transaction));
+                self.at(self.now + 1_000, crate::world::Event::Arrive { to, incarnation, item });
+            }
         }
     }
 
@@ -461,6 +517,7 @@ impl World {
                         self.checker.on_evidence(index, &evidence);
                     }
                     if self.accused.insert((evidence.validator(), evidence.height())) {
+                        self.report(&evidence);
                         let message = Message::Evidence(Box::new(evidence));
                         self.gossip(index, lane_of(&message), message.encode().into(), Audience::All, time);
                     }

@@ -8,18 +8,18 @@ use crate::disk::Disk;
 use crate::fault::{Fault, FaultCounts};
 use crate::links::Links;
 use crate::node::{Item, Node, Payload};
-use crate::schedule::{EPOCH_BLOCKS, Members, Schedule};
+use crate::stakes::{EPOCH_BLOCKS, Members, Stakes};
 use crate::trace::{Record, Trace};
 use crate::weather::Weather;
 use alloy_primitives::{Address, B256, keccak256};
 use bttc_engine::EngineConfig;
-use bttc_genesis::{ChainSpec, Preset};
+use bttc_genesis::{ChainSpec, GenesisValidator, Preset};
 use bttc_types::SecretKey;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// Something that happens at a moment.
@@ -79,7 +79,7 @@ pub struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) links: Links,
     pub(crate) checker: Checker,
-    pub(crate) schedule: Schedule,
+    pub(crate) stakes: Stakes,
     pub(crate) faults: FaultCounts,
     pub(crate) trace: Trace,
     pub(crate) clients: Clients,
@@ -91,6 +91,8 @@ pub struct World {
     pub(crate) extra_rounds: u64,
     pub(crate) accused: BTreeSet<(Address, u64)>,
     pub(crate) connecting: BTreeSet<(usize, usize)>,
+    /// Owners whose validators are jailed, as the latest epoch's state says.
+    pub(crate) jailed: BTreeMap<Address, bool>,
     /// A node that stays down until it is released.
     held: Option<usize>,
 }
@@ -123,9 +125,14 @@ impl World {
         }
         let addresses: Vec<Address> = keys.iter().map(SecretKey::address).collect();
         let follower = config.follower.map(|index| addresses[index]);
-        let members = Members { keys: &addresses, byzantine: &liars, percent: config.byzantine_percent, follower };
-        let schedule = Schedule::draw(members, config.heights, &config.faults, &mut rng);
-        let spec = Arc::new(chain_spec(&config, &schedule));
+        let percent = config.byzantine_percent;
+        let changing = config.faults.has(Fault::SetChange) && percent.is_none();
+        let members = Members { keys: &addresses, byzantine: &liars, percent, follower, changing };
+        // Reported liars leave the set: most runs keep them.
+        let reports = changing && rng.random_bool(0.3);
+        let (stakes, validators) = Stakes::draw(members, reports, &mut rng);
+        let honest = liars.iter().all(|liar| !liar);
+        let spec = Arc::new(chain_spec(&config, validators, &stakes, honest));
         let links = Links::new(config.nodes, config.topology, &mut rng);
         let mut nodes: Vec<Node> =
             keys.into_iter().zip(&liars).enumerate().map(|(index, (key, liar))| Node::new(index, key, *liar)).collect();
@@ -145,7 +152,9 @@ impl World {
         #[allow(clippy::expect_used)] // A drawn specification is valid, and memory does not fail.
         let domain = genesis.expect("the genesis block can be built").domain().clone();
         let liars = nodes.iter().filter(|node| node.liar).map(|node| node.key.address()).collect();
-        let checker = Checker::new(schedule.clone(), domain, liars, config.nodes);
+        #[allow(clippy::expect_used)] // The specification was validated.
+        let genesis_set = spec.genesis_set().expect("a valid set");
+        let checker = Checker::new(genesis_set, domain, liars, config.nodes);
         let clients = Clients::new(spec.chain_id(), spec.bttc.params.min_base_fee, config.transaction_bytes);
         let mut world = Self {
             rng,
@@ -156,7 +165,7 @@ impl World {
             nodes,
             links,
             checker,
-            schedule,
+            stakes,
             faults: FaultCounts::default(),
             trace: Trace::default(),
             clients,
@@ -168,6 +177,7 @@ impl World {
             extra_rounds: 0,
             accused: BTreeSet::new(),
             connecting: BTreeSet::new(),
+            jailed: BTreeMap::new(),
             held: None,
             config,
         };
@@ -432,7 +442,7 @@ impl World {
         let address = self.nodes[index].key.address();
         let height = self.checker.height();
         (height.saturating_sub(2)..height + 2 * EPOCH_BLOCKS).all(|height| {
-            let set = self.schedule.at(height.max(1));
+            let set = self.checker.set_at(height.max(1));
             set.find(&address).is_none_or(|(_, own)| own.power * 3 < set.total_power())
         })
     }
@@ -497,6 +507,7 @@ impl World {
                     let account = self.rng.random_range(0..10);
                     batch.extend(self.clients.make(account, self.now));
                 }
+                batch.extend(self.stake_transactions());
             }
             let now = self.now;
             for sent in self.clients.open.iter_mut().filter(|sent| now.saturating_sub(sent.at) > PATIENCE_US) {
@@ -515,6 +526,14 @@ impl World {
         }
         let pause = (1_000_000.0 * self.batch_size() as f64 / rate) as u64;
         self.at(self.now + pause.max(1), Event::Clients);
+    }
+
+    /// What owners of validators do now.
+    fn stake_transactions(&mut self) -> Vec<Arc<bttc_types::RecoveredTransaction>> {
+        let (clients, now) = (&mut self.clients, self.now);
+        self.stakes.act(self.checker.height(), &self.jailed, &mut self.rng, &mut |sender, to, value, input| {
+            clients.call(sender, to, value, input, now)
+        })
     }
 
     /// Transactions that are sent at once: more than one when there are many.
@@ -572,16 +591,34 @@ fn draw_twins(config: &Config, liars: &mut [bool], rng: &mut ChaCha8Rng) -> Opti
     }
 }
 
-fn chain_spec(config: &Config, schedule: &Schedule) -> ChainSpec {
-    #[allow(clippy::expect_used)] // The drawn sets and the preset's parameters are valid.
-    let mut spec =
-        ChainSpec::new(Preset::Local, 1_699_999_000, schedule.first()[..schedule.first().len().min(10)].to_vec())
-            .expect("a valid specification");
-    spec.bttc.params.epoch_blocks = EPOCH_BLOCKS;
-    spec.bttc.params.max_validators = config.nodes.max(10) as u16;
-    spec.bttc.params.target_block_time_ms = config.target_block_time_ms;
-    spec.bttc.validators = schedule.first();
-    spec.bttc.schedule = schedule.later();
+fn chain_spec(config: &Config, validators: Vec<GenesisValidator>, stakes: &Stakes, honest: bool) -> ChainSpec {
+    #[allow(clippy::expect_used)] // A network with one validator of the preset's kind is valid.
+    let mut spec = ChainSpec::new(
+        Preset::Local,
+        1_699_999_000,
+        vec![GenesisValidator {
+            address: Address::repeat_byte(1),
+            owner: Address::repeat_byte(1),
+            power: 1_000,
+            bridge: None,
+        }],
+    )
+    .expect("a valid specification");
+    let params = &mut spec.bttc.params;
+    params.epoch_blocks = EPOCH_BLOCKS;
+    params.max_validators = config.nodes.max(10) as u64;
+    params.target_block_time_ms = config.target_block_time_ms;
+    params.empty_block_interval_ms = 1_000;
+    params.message_delay_ms = 1_000;
+    params.power_unit = 1;
+    params.min_self_stake = 1;
+    params.unbonding_seconds = 60;
+    params.downtime_window = 40;
+    params.downtime_jail_seconds = 5;
+    // Where somebody lies, jail for downtime could give the liars a third.
+    params.min_active_validators = if honest { 3 } else { 64 };
+    spec.bttc.validators = validators;
+    stakes.fund(&mut spec);
     #[allow(clippy::expect_used)]
     spec.validate().expect("a valid specification");
     spec

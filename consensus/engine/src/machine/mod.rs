@@ -7,7 +7,7 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, Timing};
 use crate::context::{CoreAddress, CoreHeight, CoreSet, Ctx};
 use crate::guard::Guard;
 use crate::message::{CertifiedBlock, Message};
@@ -88,6 +88,8 @@ pub enum Input {
         next_set: ValidatorSet,
         /// Set of the height after that.
         following_set: ValidatorSet,
+        /// The chain's times from the next height on.
+        timing: Timing,
         /// Whether the pool holds a transaction that the next block could include.
         transactions_waiting: bool,
     },
@@ -394,7 +396,8 @@ impl Engine {
         match input {
             Input::Proposed { height, round, hash, bytes } => self.on_proposed(height, round, hash, bytes),
             Input::Validated { height, hash, verdict } => self.on_validated(height, hash, verdict),
-            Input::Committed { head, next_set, following_set, transactions_waiting } => {
+            Input::Committed { head, next_set, following_set, timing, transactions_waiting } => {
+                self.env.config.set_timing(timing);
                 self.on_committed(head, next_set, following_set, transactions_waiting);
             }
             Input::SyncRefused { height, reason } => self.on_sync_refused(height, &reason),

@@ -257,6 +257,7 @@ impl Network {
                         head,
                         next_set: self.set.advanced(head.height),
                         following_set: self.set.advanced(head.height + 1),
+                        timing: config().timing(),
                         transactions_waiting: false,
                     },
                 );

@@ -55,6 +55,7 @@ pub(crate) fn store_with(state: &StateDiff, header: &alloy_consensus::Header) ->
         senders: &[],
         transactions: &[],
         certificate: None,
+        events: &[],
     };
     store.commit(record, prepared, false).unwrap();
     store

@@ -31,6 +31,8 @@ use crate::Error;
 /// | `StorageHistory` | keccak(address), keccak(slot), height | the value before that block; empty: zero | commit |
 /// | `ChangedKeys` | height | keys of `AccountHistory` and `StorageHistory` without the height | commit; pruning reads it |
 /// | `Preimages` | keccak(address) | address | commit; for dumps and debugging |
+/// | `Events` | height | what the modules' hooks did (the executor's encoding) | commit |
+/// | `SetChanges` | epoch, 8 bytes | proof of the epoch's set (`bttc_genesis::SetChange`) | after the commit that fixes it; never deleted |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// See the table above; so for all.
@@ -67,11 +69,15 @@ pub enum Table {
     ChangedKeys,
     #[allow(missing_docs)]
     Preimages,
+    #[allow(missing_docs)]
+    Events,
+    #[allow(missing_docs)]
+    SetChanges,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Meta,
         Self::Headers,
         Self::Blocks,
@@ -89,6 +95,8 @@ impl Table {
         Self::StorageHistory,
         Self::ChangedKeys,
         Self::Preimages,
+        Self::Events,
+        Self::SetChanges,
     ];
 
     /// The column family's name.
@@ -111,6 +119,8 @@ impl Table {
             Self::StorageHistory => "storage_history",
             Self::ChangedKeys => "changed_keys",
             Self::Preimages => "preimages",
+            Self::Events => "events",
+            Self::SetChanges => "set_changes",
         }
     }
 

@@ -57,6 +57,7 @@ fn record<'a>(block: &'a Block, encoded: &'a [u8]) -> BlockRecord<'a> {
         senders: &[],
         transactions: &[],
         certificate: None,
+        events: &[],
     }
 }
 

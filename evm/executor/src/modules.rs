@@ -1,0 +1,341 @@
+//! Native modules inside the EVM: who gets a call, and the hosts on which modules run.
+
+use crate::block_state::BlockState;
+use alloy_primitives::map::AddressSet;
+use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
+use bttc_genesis::{MODULE_ADDRESSES, MODULE_STUB};
+use bttc_modules::{Call, Env, Event, Fault, Host};
+use bttc_state::StateRead;
+use revm::context_interface::cfg::gas::{CALLVALUE, WARM_STORAGE_READ_COST};
+use revm::context_interface::journaled_state::account::JournaledAccountTr;
+use revm::context_interface::{Block, Cfg, ContextTr, JournalTr};
+use revm::database_interface::Database;
+use revm::handler::{EthPrecompiles, PrecompileProvider};
+use revm::interpreter::{CallInputs, CallValue, Gas, InstructionResult, InterpreterResult};
+use revm::primitives::hardfork::SpecId;
+use std::sync::LazyLock;
+
+/// Hash of the code that marks a module's account.
+static STUB_HASH: LazyLock<B256> = LazyLock::new(|| keccak256(MODULE_STUB));
+
+/// Gas of a log, of each of its topics and of each byte (EVM's `LOG`).
+const LOG_GAS: (u64, u64, u64) = (375, 375, 8);
+/// Gas for the first look at an account in a transaction, and for later ones (EIP-2929).
+const ACCOUNT_GAS: (u64, u64) = (2_600, 100);
+/// Gas for coins to an account that does not exist.
+const NEW_ACCOUNT_GAS: u64 = 25_000;
+/// With this much gas or less `SSTORE` fails (EIP-2200): what a plain transfer of coins hands over must not write.
+const STORE_STIPEND: u64 = 2_300;
+
+/// Ethereum's precompiles, and on this chain the modules.
+#[derive(Debug)]
+pub struct ModulePrecompiles {
+    ethereum: EthPrecompiles,
+    env: Option<Env>,
+}
+
+impl ModulePrecompiles {
+    /// `env` is nothing under Ethereum's rules, where modules do not exist.
+    pub fn new(spec: SpecId, env: Option<Env>) -> Self {
+        Self { ethereum: EthPrecompiles::new(spec), env }
+    }
+}
+
+impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for ModulePrecompiles {
+    type Output = InterpreterResult;
+
+    fn set_spec(&mut self, spec: SpecId) -> bool {
+        <EthPrecompiles as PrecompileProvider<CTX>>::set_spec(&mut self.ethereum, spec)
+    }
+
+    fn run(&mut self, context: &mut CTX, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
+        match &self.env {
+            Some(env) if MODULE_ADDRESSES.contains(&inputs.bytecode_address) => run_module(env, context, inputs),
+            _ => self.ethereum.run(context, inputs),
+        }
+    }
+
+    // Modules are not in the list: a call of one is as cold as a call of any contract.
+    fn warm_addresses(&self) -> &AddressSet {
+        <EthPrecompiles as PrecompileProvider<CTX>>::warm_addresses(&self.ethereum)
+    }
+}
+
+/// Runs a module if its account holds the stub; otherwise whatever code is there runs.
+fn run_module<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>>(
+    env: &Env,
+    context: &mut CTX,
+    inputs: &CallInputs,
+) -> Result<Option<InterpreterResult>, String> {
+    let module = inputs.bytecode_address;
+    let code = context.journal_mut().load_account(module).map_err(|error| error.to_string())?.data.info.code_hash;
+    if code != *STUB_HASH {
+        return Ok(None);
+    }
+    let mut env = env.clone();
+    // A call may pretend another block; the milliseconds are only known of the real one.
+    env.height = context.block().number().saturating_to();
+    let seconds: u64 = context.block().timestamp().saturating_to();
+    if env.time_ms / 1_000 != seconds {
+        env.time_ms = seconds.saturating_mul(1_000);
+    }
+    let input = inputs.input.bytes(context);
+    let mut host = JournalHost { env, gas: Gas::new(inputs.gas_limit), is_static: inputs.is_static, context };
+    let result = if inputs.target_address != module {
+        // DELEGATECALL, CALLCODE, or an account that delegates here: the caller would be the outer user.
+        Err(Fault::reason("modules cannot be called by delegation"))
+    } else {
+        let value = match inputs.value {
+            CallValue::Transfer(value) => value,
+            CallValue::Apparent(_) => U256::ZERO,
+        };
+        bttc_modules::call(module, &Call { caller: inputs.caller, value, input: &input }, &mut host)
+    };
+    let mut gas = host.gas;
+    let (outcome, output) = match result {
+        Ok(output) => (InstructionResult::Return, output.into()),
+        Err(Fault::Revert(data)) => (InstructionResult::Revert, data),
+        Err(Fault::OutOfGas) => {
+            gas.spend_all();
+            (InstructionResult::PrecompileOOG, Bytes::new())
+        }
+        Err(fault @ (Fault::Fatal(_) | Fault::Broken(_))) => return Err(fault.to_string()),
+    };
+    Ok(Some(InterpreterResult::new(outcome, output, gas)))
+}
+
+/// A module during a transaction: everything goes through the journal and is undone with the call.
+struct JournalHost<'a, CTX> {
+    env: Env,
+    gas: Gas,
+    is_static: bool,
+    context: &'a mut CTX,
+}
+
+impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> JournalHost<'_, CTX> {
+    fn writes(&self) -> Result<(), Fault> {
+        if self.is_static { Err(Fault::reason("a static call cannot change state")) } else { Ok(()) }
+    }
+
+    /// Charges for a look at an account; whether it is empty.
+    fn touch(&mut self, address: Address) -> Result<bool, Fault> {
+        let load = self.context.journal_mut().load_account(address).map_err(fatal)?;
+        let (cold, empty) = (load.is_cold, load.data.is_empty());
+        self.charge(if cold { ACCOUNT_GAS.0 } else { ACCOUNT_GAS.1 })?;
+        Ok(empty)
+    }
+
+    fn lower_balance(&mut self, from: Address, amount: U256) -> Result<bool, Fault> {
+        let mut account = self.context.journal_mut().load_account_mut(from).map_err(fatal)?;
+        let Some(left) = account.data.balance().checked_sub(amount) else { return Ok(false) };
+        account.data.set_balance(left);
+        account.data.touch();
+        Ok(true)
+    }
+}
+
+fn fatal(error: impl std::fmt::Display) -> Fault {
+    Fault::Fatal(error.to_string())
+}
+
+impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> Host for JournalHost<'_, CTX> {
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn load(&mut self, account: Address, slot: U256) -> Result<U256, Fault> {
+        // Another module's account may not be loaded yet; its price is in that of the slot.
+        self.context.journal_mut().load_account(account).map_err(fatal)?;
+        let load = self.context.journal_mut().sload(account, slot).map_err(fatal)?;
+        let extra = self.context.cfg().gas_params().cold_storage_additional_cost();
+        self.charge(WARM_STORAGE_READ_COST.saturating_add(if load.is_cold { extra } else { 0 }))?;
+        Ok(load.data)
+    }
+
+    fn store(&mut self, account: Address, slot: U256, value: U256) -> Result<(), Fault> {
+        self.writes()?;
+        if self.gas.remaining() <= STORE_STIPEND {
+            return Err(Fault::OutOfGas);
+        }
+        let journal = self.context.journal_mut();
+        journal.load_account(account).map_err(fatal)?;
+        let load = journal.sstore(account, slot, value).map_err(fatal)?;
+        journal.touch_account(account);
+        let params = self.context.cfg().gas_params();
+        let cost = params.sstore_static_gas().saturating_add(params.sstore_dynamic_gas(true, &load.data, load.is_cold));
+        let refund = params.sstore_refund(true, &load.data);
+        self.charge(cost)?;
+        self.gas.record_refund(refund);
+        Ok(())
+    }
+
+    fn balance(&mut self, account: Address) -> Result<U256, Fault> {
+        self.touch(account)?;
+        Ok(self.context.journal_mut().load_account(account).map_err(fatal)?.data.info.balance)
+    }
+
+    fn transfer(&mut self, from: Address, to: Address, amount: U256) -> Result<bool, Fault> {
+        self.writes()?;
+        self.touch(from)?;
+        let empty = self.touch(to)?;
+        if amount.is_zero() {
+            return Ok(true);
+        }
+        self.charge(CALLVALUE.saturating_add(if empty { NEW_ACCOUNT_GAS } else { 0 }))?;
+        Ok(self.context.journal_mut().transfer(from, to, amount).map_err(fatal)?.is_none())
+    }
+
+    fn mint(&mut self, to: Address, amount: U256) -> Result<(), Fault> {
+        self.writes()?;
+        let empty = self.touch(to)?;
+        if amount.is_zero() {
+            return Ok(());
+        }
+        self.charge(CALLVALUE.saturating_add(if empty { NEW_ACCOUNT_GAS } else { 0 }))?;
+        self.context.journal_mut().balance_incr(to, amount).map_err(fatal)
+    }
+
+    fn burn(&mut self, from: Address, amount: U256) -> Result<(), Fault> {
+        self.writes()?;
+        self.touch(from)?;
+        if self.lower_balance(from, amount)? { Ok(()) } else { Err(Fault::Broken("a module lacks coins")) }
+    }
+
+    fn log(&mut self, account: Address, data: LogData) -> Result<(), Fault> {
+        self.writes()?;
+        let (base, topic, byte) = LOG_GAS;
+        let topics = topic.saturating_mul(data.topics().len() as u64);
+        self.charge(base.saturating_add(topics).saturating_add(byte.saturating_mul(data.data.len() as u64)))?;
+        self.context.journal_mut().log(Log { address: account, data });
+        Ok(())
+    }
+
+    fn charge(&mut self, gas: u64) -> Result<(), Fault> {
+        if self.gas.record_regular_cost(gas) { Ok(()) } else { Err(Fault::OutOfGas) }
+    }
+
+    fn note(&mut self, _: Event) {}
+}
+
+/// Modules in a block's hooks: no gas, no logs.
+pub(crate) struct BlockHost<'a, 'b> {
+    pub(crate) env: Env,
+    pub(crate) state: &'a mut BlockState<'b>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Host for BlockHost<'_, '_> {
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn load(&mut self, account: Address, slot: U256) -> Result<U256, Fault> {
+        self.state.storage(account, slot).map_err(fatal)
+    }
+
+    fn store(&mut self, account: Address, slot: U256, value: U256) -> Result<(), Fault> {
+        self.state.set_storage(account, slot, value).map_err(fatal)
+    }
+
+    fn balance(&mut self, account: Address) -> Result<U256, Fault> {
+        Ok(self.state.basic(account).map_err(fatal)?.map_or(U256::ZERO, |info| info.balance))
+    }
+
+    fn transfer(&mut self, from: Address, to: Address, amount: U256) -> Result<bool, Fault> {
+        if !self.state.take_balance(from, amount).map_err(fatal)? {
+            return Ok(false);
+        }
+        self.state.add_balance(to, amount).map_err(fatal)?;
+        Ok(true)
+    }
+
+    fn mint(&mut self, to: Address, amount: U256) -> Result<(), Fault> {
+        self.state.add_balance(to, amount).map_err(fatal)
+    }
+
+    fn burn(&mut self, from: Address, amount: U256) -> Result<(), Fault> {
+        if self.state.take_balance(from, amount).map_err(fatal)? {
+            Ok(())
+        } else {
+            Err(Fault::Broken("a module lacks coins"))
+        }
+    }
+
+    fn log(&mut self, _: Address, _: LogData) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn charge(&mut self, _: u64) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn note(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// Modules on a state that is only read: for RPC and for the node itself.
+pub struct ReadHost<'a> {
+    env: Env,
+    state: &'a dyn StateRead,
+}
+
+impl std::fmt::Debug for ReadHost<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadHost").field("env", &self.env).finish_non_exhaustive()
+    }
+}
+
+impl<'a> ReadHost<'a> {
+    /// Modules after the block of `env`.
+    pub fn new(env: Env, state: &'a dyn StateRead) -> Self {
+        Self { env, state }
+    }
+}
+
+const READ_ONLY: &str = "this host is for reading";
+
+impl Host for ReadHost<'_> {
+    fn env(&self) -> &Env {
+        &self.env
+    }
+
+    fn load(&mut self, account: Address, slot: U256) -> Result<U256, Fault> {
+        self.state.storage(account, slot).map_err(fatal)
+    }
+
+    fn store(&mut self, _: Address, _: U256, _: U256) -> Result<(), Fault> {
+        Err(Fault::Fatal(READ_ONLY.into()))
+    }
+
+    fn balance(&mut self, account: Address) -> Result<U256, Fault> {
+        Ok(self.state.account(account).map_err(fatal)?.map_or(U256::ZERO, |account| account.balance))
+    }
+
+    fn transfer(&mut self, _: Address, _: Address, _: U256) -> Result<bool, Fault> {
+        Err(Fault::Fatal(READ_ONLY.into()))
+    }
+
+    fn mint(&mut self, _: Address, _: U256) -> Result<(), Fault> {
+        Err(Fault::Fatal(READ_ONLY.into()))
+    }
+
+    fn burn(&mut self, _: Address, _: U256) -> Result<(), Fault> {
+        Err(Fault::Fatal(READ_ONLY.into()))
+    }
+
+    fn log(&mut self, _: Address, _: LogData) -> Result<(), Fault> {
+        Err(Fault::Fatal(READ_ONLY.into()))
+    }
+
+    fn charge(&mut self, _: u64) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn note(&mut self, _: Event) {}
+}
+
+/// What a fault in a hook is to the executor: the node cannot go on.
+pub(crate) fn hook_error(height: u64) -> impl Fn(Fault) -> crate::Error {
+    move |fault| crate::Error::Module { height, reason: fault.to_string() }
+}
