@@ -7,6 +7,7 @@ use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use bttc_types::{Certificate, SigningDomain, Validator, ValidatorSet};
+use std::collections::BTreeMap;
 
 /// Slot of the staking module's account with the hash of the set that was computed last.
 pub const NEXT_SET_SLOT: U256 = U256::ZERO;
@@ -29,31 +30,38 @@ pub struct SetChange {
     pub storage_proof: Vec<Bytes>,
 }
 
-/// A walk along the set changes. It knows the sets of two epochs at a time.
+/// Sets that a walk remembers: a snapshot may be some epochs behind the newest one.
+const KEPT_SETS: usize = 64;
+
+/// A walk along the set changes.
 #[derive(Clone, Debug)]
-pub struct LightClient<'a> {
-    spec: &'a ChainSpec,
+pub struct LightClient {
+    epoch_blocks: u64,
     domain: SigningDomain,
-    /// The later of the two epochs.
-    epoch: u64,
-    /// Sets of the epoch before and of `epoch`.
-    sets: [ValidatorSet; 2],
+    /// Sets by epoch, the latest ones.
+    sets: BTreeMap<u64, ValidatorSet>,
 }
 
-impl<'a> LightClient<'a> {
+impl LightClient {
     /// At the beginning: the genesis set has the first two epochs.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a specification that was not validated.
-    pub fn new(spec: &'a ChainSpec, genesis_hash: B256) -> Result<Self, Error> {
+    pub fn new(spec: &ChainSpec, genesis_hash: B256) -> Result<Self, Error> {
         let set = spec.genesis_set()?;
         let domain = SigningDomain::new(spec.chain_id(), genesis_hash);
-        Ok(Self { spec, domain, epoch: 1, sets: [set.clone(), set] })
+        let sets = BTreeMap::from([(0, set.clone()), (1, set)]);
+        Ok(Self { epoch_blocks: spec.bttc.params.epoch_blocks.max(1), domain, sets })
     }
 
     /// The latest epoch whose set is known.
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.sets.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// Epoch of a height.
+    pub fn epoch_of(&self, height: u64) -> u64 {
+        height.saturating_sub(1) / self.epoch_blocks
     }
 
     /// What signatures of this network are bound to.
@@ -61,16 +69,9 @@ impl<'a> LightClient<'a> {
         &self.domain
     }
 
-    /// The set of an epoch, if it is one of the two that are known.
+    /// The set of an epoch, if it is one of those that are known.
     pub fn set(&self, epoch: u64) -> Option<&ValidatorSet> {
-        let [before, latest] = &self.sets;
-        if epoch == self.epoch {
-            Some(latest)
-        } else if epoch.checked_add(1) == Some(self.epoch) {
-            Some(before)
-        } else {
-            None
-        }
+        self.sets.get(&epoch)
     }
 
     /// Takes the change to the set of the next epoch, if the certificate and the proof hold.
@@ -78,23 +79,25 @@ impl<'a> LightClient<'a> {
     /// # Errors
     /// [`Error::SetChange`]; nothing has changed then.
     pub fn apply(&mut self, change: &SetChange) -> Result<(), Error> {
-        let epoch = self.epoch.saturating_add(1);
+        let epoch = self.epoch().saturating_add(1);
         let wrong = |reason: String| Error::SetChange { epoch, reason };
-        let height = self.epoch.saturating_mul(self.spec.bttc.params.epoch_blocks);
+        // Fixed by the last block of the epoch before the one that is known.
+        let height = self.epoch().saturating_mul(self.epoch_blocks);
         if change.header.number != height {
             return Err(wrong(format!("it is of block {}, the set is fixed by block {height}", change.header.number)));
         }
         self.verify_header(&change.header, &change.certificate).map_err(wrong)?;
         let set = ValidatorSet::new(change.validators.clone()).map_err(|error| wrong(error.to_string()))?;
         verify_slot(change, set.hash()).map_err(wrong)?;
-        let [_, latest] = &self.sets;
-        self.sets = [latest.clone(), set];
-        self.epoch = epoch;
+        self.sets.insert(epoch, set);
+        while self.sets.len() > KEPT_SETS {
+            self.sets.pop_first();
+        }
         Ok(())
     }
 
-    /// Checks that a header is final: its certificate is for it and signed by the set of its height, which must be one of the
-    /// two that are known.
+    /// Checks that a header is final: its certificate is for it and signed by the set of its height, which must be one of
+    /// those that are known.
     ///
     /// # Errors
     /// Why not, in words.
@@ -106,7 +109,7 @@ impl<'a> LightClient<'a> {
                 certificate.height, certificate.block_hash, header.number
             ));
         }
-        let epoch = self.spec.epoch(header.number);
+        let epoch = self.epoch_of(header.number);
         let set = self.set(epoch).ok_or_else(|| format!("the set of epoch {epoch} is not known"))?;
         certificate.verify(set, &self.domain).map_err(|error| error.to_string())
     }

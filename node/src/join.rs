@@ -10,16 +10,16 @@ use crate::node::{network_config, rocks_options};
 use crate::ops::{self, Ops};
 use crate::snapshots::no_answer;
 use bttc_executor::genesis_block;
-use bttc_genesis::{ChainSpec, LightClient};
+use bttc_genesis::{ChainSpec, LightClient, SetChange};
 use bttc_network::{Incoming, Keypair, NetworkHandle, Verdict};
-use bttc_node::{PeerRequest, StateSync, SyncAction, VerifyOffer, finish_import};
+use bttc_node::{PeerRequest, SetWalk, StateSync, SyncAction, finish_import};
 use bttc_rpc::{NodeApi, NodeStatus};
-use bttc_state::RocksStore;
 use bttc_state::snapshot::Import;
+use bttc_state::{RocksStore, StateStore, StoreOptions};
 use bttc_types::{Block, SecretKey, SigningDomain, Transaction};
 use eyre::{Context, eyre};
 use futures::future::BoxFuture;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,13 +90,8 @@ async fn run(
     incoming: &mut tokio::sync::mpsc::Receiver<Incoming>,
     status: &RwLock<NodeStatus>,
 ) -> eyre::Result<()> {
-    let (spec, genesis_hash) = (spec.clone(), genesis.hash());
-    let verify: VerifyOffer = Box::new(move |header, certificate| {
-        if header.number == 0 {
-            return Err("the genesis block needs no snapshot".into());
-        }
-        LightClient::new(&spec, genesis_hash).map_err(|error| error.to_string())?.verify_header(header, certificate)
-    });
+    let changes = Arc::new(Mutex::new(Vec::new()));
+    let walk = SetWalk::new(LightClient::new(spec, genesis.hash())?, Arc::clone(&changes));
     let resume = resumable(&home.joining(), config);
     if let Some(pivot) = resume {
         let folder = home.joining();
@@ -108,7 +103,7 @@ async fn run(
     } else {
         tracing::info!("looking for a snapshot to join by");
     }
-    let mut sync = StateSync::new(verify, resume);
+    let mut sync = StateSync::new(Box::new(walk), resume);
     let start = Instant::now();
     let mut told = Instant::now();
     let mut tick = tokio::time::interval(TICK);
@@ -161,6 +156,7 @@ async fn run(
                 SyncAction::Finish(finished) => {
                     let height = finished.offer.header.number;
                     finish_import(finished.import, &finished.offer.certificate, &finished.tail, genesis)?;
+                    keep_set_changes(&home.joining(), config, &changes.lock())?;
                     put_in_place(home)?;
                     tracing::info!(height, seconds = start.elapsed().as_secs(), "the snapshot is complete");
                     return Ok(());
@@ -194,6 +190,17 @@ fn tell(sync: &StateSync, start: Instant, status: &RwLock<NodeStatus>) {
         seconds_left = if left.is_finite() { Some(left.round()) } else { None },
         "loading the snapshot"
     );
+}
+
+/// The way along the validator sets goes into the database, so that this node can show it to others.
+fn keep_set_changes(path: &Path, config: &Config, changes: &[SetChange]) -> eyre::Result<()> {
+    let kv = RocksStore::open(path, &rocks_options(config))?;
+    let store = StateStore::open(Arc::new(kv), StoreOptions::default())?;
+    // The first change is the one to epoch 2: epochs 0 and 1 have the genesis set.
+    for (epoch, change) in (2u64..).zip(changes) {
+        store.put_set_change(epoch, &alloy_rlp::encode(change))?;
+    }
+    Ok(())
 }
 
 /// The complete database takes its place.

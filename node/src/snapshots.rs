@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 use bttc_engine::{BlocksRequest, encode_blocks};
 use bttc_executor::Executor;
-use bttc_node::{PeerRequest, certified_blocks, encode_answer, offers, pieces, tail};
+use bttc_node::{PeerRequest, certified_blocks, encode_answer, offers, pieces, set_changes, tail};
 use bttc_state::{RocksOptions, RocksStore, StateStore, StoreOptions};
 use eyre::Context;
 use parking_lot::RwLock;
@@ -175,7 +175,7 @@ impl Snapshots {
 pub(crate) fn no_answer(request: &PeerRequest) -> Vec<u8> {
     match request {
         PeerRequest::Blocks(_) => encode_blocks(&[]),
-        PeerRequest::Offers | PeerRequest::Pieces(..) => encode_answer::<B256>(&[]),
+        PeerRequest::Offers | PeerRequest::Pieces(..) | PeerRequest::SetChanges(_) => encode_answer::<B256>(&[]),
         PeerRequest::Tail(_) => {
             let nothing =
                 bttc_node::Tail { block: Default::default(), receipts: Default::default(), headers: Vec::new() };
@@ -196,6 +196,13 @@ pub(crate) fn answer(executor: &Executor, snapshots: &Snapshots, request: &PeerR
             .at(*height)
             .map(|snapshot| pieces(&snapshot, wanted).map(|contents| encode_answer(&contents)))
             .transpose(),
+        PeerRequest::SetChanges(from) => match set_changes(executor, *from) {
+            Ok(changes) => Ok(Some(encode_answer(&changes))),
+            Err(error) => {
+                tracing::error!(%error, "cannot read set changes");
+                Ok(None)
+            }
+        },
         PeerRequest::Tail(height) => {
             snapshots.at(*height).map(|snapshot| tail(&snapshot).map(alloy_rlp::encode)).transpose()
         }

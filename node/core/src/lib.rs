@@ -7,6 +7,7 @@ mod application;
 mod error;
 mod requests;
 mod serve;
+mod set_walk;
 mod snapshots;
 mod start;
 mod state_sync;
@@ -14,9 +15,13 @@ mod transactions;
 
 pub use application::{Answer, Application, Committed, Request, Served, timing};
 pub use error::Error;
-pub use requests::{Offer, PeerRequest, Tail, decode_contents, decode_offers, decode_tail, encode_answer};
+pub use requests::{
+    Offer, PeerRequest, Tail, decode_contents, decode_offers, decode_set_changes, decode_tail, encode_answer,
+    set_changes,
+};
 pub use serve::{certified_blocks, lane_of};
+pub use set_walk::SetWalk;
 pub use snapshots::{CheckedTail, check_tail, finish_import, offers, pieces, tail};
 pub use start::{own_signature_above, start_info};
-pub use state_sync::{Finished, StateSync, SyncAction, VerifyOffer};
+pub use state_sync::{Finished, StateSync, SyncAction, Trust};
 pub use transactions::{HeadAccounts, judge_transaction};

@@ -5,6 +5,8 @@ use alloy_consensus::Header;
 use alloy_primitives::Bytes;
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use bttc_engine::BlocksRequest;
+use bttc_executor::Executor;
+use bttc_genesis::SetChange;
 use bttc_state::snapshot::{Content, Piece, decode_pieces};
 use bttc_types::Certificate;
 
@@ -29,6 +31,8 @@ pub enum PeerRequest {
     Pieces(u64, Vec<Piece>),
     /// What belongs to the snapshot's block; the answer is a [`Tail`].
     Tail(u64),
+    /// Changes of the validator set from an epoch on; the answer is a list of `bttc_genesis::SetChange`.
+    SetChanges(u64),
 }
 
 /// A snapshot that a peer has.
@@ -70,6 +74,10 @@ impl PeerRequest {
                 out.push(4);
                 height.encode(&mut out);
             }
+            Self::SetChanges(epoch) => {
+                out.push(5);
+                epoch.encode(&mut out);
+            }
         }
         out
     }
@@ -93,6 +101,7 @@ impl PeerRequest {
                 Self::Pieces(height, decode_pieces(&mut rest).map_err(malformed)?)
             }
             4 => Self::Tail(u64::decode(&mut rest).map_err(rlp)?),
+            5 => Self::SetChanges(u64::decode(&mut rest).map_err(rlp)?),
             other => return Err(malformed(format!("unknown kind {other}"))),
         };
         if rest.is_empty() { Ok(request) } else { Err(malformed("trailing bytes".into())) }
@@ -110,6 +119,35 @@ pub fn encode_answer<T: Encodable>(items: &[T]) -> Vec<u8> {
 pub(crate) fn decode_answer<T: Decodable>(mut bytes: &[u8]) -> Result<T, String> {
     let answer = T::decode(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.is_empty() { Ok(answer) } else { Err("trailing bytes".into()) }
+}
+
+/// Set changes in one answer: at the largest set some 40 KB each.
+pub const MAX_SET_CHANGES: u64 = 16;
+
+/// Reads the answer to [`PeerRequest::SetChanges`].
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn decode_set_changes(bytes: &[u8]) -> Result<Vec<SetChange>, String> {
+    if bytes.len() > MAX_CONTENTS_BYTES {
+        return Err(format!("{} bytes of set changes, the limit is {MAX_CONTENTS_BYTES}", bytes.len()));
+    }
+    decode_answer(bytes)
+}
+
+/// The changes of the validator set from an epoch on, as many as one answer has.
+///
+/// # Errors
+/// The store's.
+pub fn set_changes(executor: &Executor, from: u64) -> Result<Vec<SetChange>, bttc_executor::Error> {
+    let mut found = Vec::new();
+    for epoch in from..from.saturating_add(MAX_SET_CHANGES) {
+        match executor.set_change(epoch)? {
+            Some(change) => found.push(change),
+            None => break,
+        }
+    }
+    Ok(found)
 }
 
 /// Reads the answer to [`PeerRequest::Offers`].

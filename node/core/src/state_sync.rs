@@ -27,7 +27,22 @@ const REST_MS: u64 = 500;
 const MAX_FAILURES: u32 = 4;
 
 /// Whether a header and its certificate belong to the chain.
-pub type VerifyOffer = Box<dyn Fn(&Header, &Certificate) -> Result<(), String> + Send>;
+pub trait Trust: Send {
+    /// The epoch whose set change must be learnt next, before this header can be judged; nothing when it can be.
+    fn wants(&self, header: &Header) -> Option<u64>;
+
+    /// Whether a snapshot's header is certified.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn verify(&self, header: &Header, certificate: &Certificate) -> Result<(), String>;
+
+    /// Takes a peer's answer to a request for set changes from an epoch on. Gives how many there were.
+    ///
+    /// # Errors
+    /// What does not hold, in words: the peer lied.
+    fn learn(&mut self, from: u64, bytes: &[u8]) -> Result<usize, String>;
+}
 
 /// What is to be done.
 #[derive(Debug)]
@@ -72,11 +87,14 @@ struct Source {
     failures: u32,
     rests_until: u64,
     ask_offers_at: u64,
+    /// Epoch from which this peer is to give set changes: it offers something later.
+    wanted_changes: Option<u64>,
 }
 
 #[derive(Debug)]
 enum Asked {
     Offers,
+    SetChanges(u64),
     Pieces(Vec<Piece>),
     Tail,
 }
@@ -90,7 +108,7 @@ struct InFlight {
 
 /// The state of joining.
 pub struct StateSync {
-    verify: VerifyOffer,
+    trust: Box<dyn Trust>,
     sources: BTreeMap<u64, Source>,
     offers: BTreeMap<(u64, [u8; 32]), Offer>,
     in_flight: BTreeMap<u64, InFlight>,
@@ -119,9 +137,9 @@ fn head_of(offer: &Offer) -> Head {
 
 impl StateSync {
     /// Nothing is known yet. `resume`: the pivot of an import that was begun before.
-    pub fn new(verify: VerifyOffer, resume: Option<Head>) -> Self {
+    pub fn new(trust: Box<dyn Trust>, resume: Option<Head>) -> Self {
         Self {
-            verify,
+            trust,
             sources: BTreeMap::new(),
             offers: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -184,6 +202,7 @@ impl StateSync {
         };
         let lie = match flight.asked {
             Asked::Offers => self.on_offers(flight.peer, &bytes, now),
+            Asked::SetChanges(from) => self.on_set_changes(flight.peer, from, &bytes, now),
             Asked::Pieces(pieces) => self.on_pieces(flight.peer, &pieces, &bytes, now)?,
             Asked::Tail => match self.on_tail(flight.peer, &bytes, now) {
                 Ok(actions) => return Ok(actions),
@@ -201,8 +220,16 @@ impl StateSync {
         let mut keys = BTreeSet::new();
         for offer in offers {
             let key = key_of(&offer);
+            if let Some(epoch) = self.trust.wants(&offer.header) {
+                // Whoever offers it must show the way to it; then it is asked again.
+                if let Some(source) = self.sources.get_mut(&peer) {
+                    source.wanted_changes = Some(epoch);
+                }
+                continue;
+            }
             if self.offers.get(&key) != Some(&offer) {
-                (self.verify)(&offer.header, &offer.certificate)
+                self.trust
+                    .verify(&offer.header, &offer.certificate)
                     .map_err(|reason| format!("it offers a snapshot that is not certified: {reason}"))?;
             }
             keys.insert(key);
@@ -219,6 +246,16 @@ impl StateSync {
         }
         let offered: BTreeSet<_> = self.sources.values().flat_map(|source| &source.offers).copied().collect();
         self.offers.retain(|key, _| offered.contains(key));
+        Ok(())
+    }
+
+    fn on_set_changes(&mut self, peer: u64, from: u64, bytes: &[u8], now: u64) -> Result<(), String> {
+        let learnt = self.trust.learn(from, bytes).map_err(|reason| format!("its set changes: {reason}"))?;
+        if learnt == 0 {
+            self.failed(peer, now);
+        } else if let Some(source) = self.sources.get_mut(&peer) {
+            source.ask_offers_at = now;
+        }
         Ok(())
     }
 
@@ -328,6 +365,15 @@ impl StateSync {
             }
             self.ask(peer, Asked::Offers, PeerRequest::Offers, now, actions);
         }
+        let wanted: Vec<(u64, u64)> = self
+            .sources
+            .iter_mut()
+            .filter(|(_, source)| source.rests_until <= now)
+            .filter_map(|(peer, source)| source.wanted_changes.take().map(|epoch| (*peer, epoch)))
+            .collect();
+        for (peer, epoch) in wanted {
+            self.ask(peer, Asked::SetChanges(epoch), PeerRequest::SetChanges(epoch), now, actions);
+        }
     }
 
     /// The pivot: the one that was begun, if it is offered, or else the newest, once others had time to offer theirs.
@@ -346,7 +392,7 @@ impl StateSync {
         self.resume = None;
         self.pivot = None;
         self.import = None;
-        self.in_flight.retain(|_, flight| matches!(flight.asked, Asked::Offers));
+        self.in_flight.retain(|_, flight| matches!(flight.asked, Asked::Offers | Asked::SetChanges(_)));
         let mut in_flight: BTreeMap<u64, usize> = BTreeMap::new();
         for flight in self.in_flight.values() {
             *in_flight.entry(flight.peer).or_default() += 1;
