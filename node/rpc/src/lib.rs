@@ -15,6 +15,7 @@ mod logs;
 mod params;
 mod send;
 mod server;
+mod staking;
 mod state;
 mod subscriptions;
 mod txpool;

@@ -59,6 +59,7 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::logs::register(&mut module)?;
     crate::txpool::register(&mut module)?;
     crate::bttc::register(&mut module)?;
+    crate::staking::register(&mut module)?;
     crate::subscriptions::register(&mut module)?;
     Ok(module)
 }

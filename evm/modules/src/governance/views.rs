@@ -29,6 +29,14 @@ pub(crate) fn dispatch(request: Calls, host: &mut dyn Host) -> Result<Vec<u8>, F
     })
 }
 
+/// How many proposals there ever were.
+///
+/// # Errors
+/// The host's.
+pub fn proposal_count(host: &mut dyn Host) -> Result<u64, Fault> {
+    governance().proposal_count().get(host)
+}
+
 /// A proposal.
 ///
 /// # Errors

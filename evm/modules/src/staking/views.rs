@@ -85,6 +85,17 @@ pub fn validator(host: &mut dyn Host, id: u32) -> Result<ValidatorInfo, Fault> {
     })
 }
 
+/// The validator with this owner or key.
+///
+/// # Errors
+/// The host's.
+pub fn by_account(host: &mut dyn Host, account: Address) -> Result<Option<ValidatorInfo>, Fault> {
+    match find(host, account)? {
+        0 => Ok(None),
+        id => validator(host, id).map(Some),
+    }
+}
+
 /// Shares of a delegation, what they are worth and the rewards that wait, wei.
 ///
 /// # Errors
