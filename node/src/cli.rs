@@ -1,6 +1,7 @@
 //! The command line. Configuration keys become flags and environment variables by themselves (see `config.rs`).
 
 use crate::config;
+use crate::wallet::{GovCommand, LightCommand, SendCommand, StakeCommand};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -28,6 +29,17 @@ pub(crate) enum Command {
     /// Genesis files.
     #[command(subcommand)]
     Genesis(GenesisCommand),
+    /// Validators and delegations: look, stake, claim, leave.
+    #[command(subcommand)]
+    Stake(StakeCommand),
+    /// Send coins.
+    Send(SendCommand),
+    /// Proposals, votes and parameters.
+    #[command(subcommand)]
+    Gov(GovCommand),
+    /// The light client.
+    #[command(subcommand)]
+    Light(LightCommand),
     /// The consensus write-ahead log.
     #[command(subcommand)]
     Wal(WalCommand),
@@ -83,7 +95,7 @@ pub(crate) struct InitArgs {
     /// Genesis file to copy into the home directory.
     #[arg(long)]
     pub(crate) genesis: Option<PathBuf>,
-    /// Create validator keys too: consensus, owner and reporting.
+    /// Create validator keys too: consensus, bridge, owner and reporting.
     #[arg(long)]
     pub(crate) validator: bool,
     #[command(flatten)]
@@ -100,7 +112,7 @@ pub(crate) enum KeysCommand {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Create a key: consensus, owner, reporting or p2p.
+    /// Create a key: consensus, bridge, owner, reporting or p2p.
     New {
         /// Which.
         role: String,
@@ -156,18 +168,19 @@ pub(crate) enum GenesisCommand {
         /// Kind of network: mainnet, donau or local.
         #[arg(long, default_value = "local")]
         preset: String,
-        /// A validator as `consensus address:owner address:power`; may be given many times.
+        /// A validator as `consensus address:owner address:power`, or with `:bridge address` after it; may be given many
+        /// times.
         #[arg(long = "validator", required = true)]
         validators: Vec<String>,
         /// Time of the genesis block, seconds since 1970; now when left out.
         #[arg(long)]
         timestamp: Option<u64>,
-        /// Smallest distance between blocks, instead of the preset's.
-        #[arg(long)]
-        target_block_time_ms: Option<u64>,
-        /// Longest distance between blocks, instead of the preset's.
-        #[arg(long)]
-        empty_block_interval_ms: Option<u64>,
+        /// A parameter as `NAME=VALUE`, instead of the preset's; may be given many times.
+        #[arg(long = "param")]
+        params: Vec<String>,
+        /// Coins for an account as `ADDRESS=AMOUNT` in BTT; may be given many times.
+        #[arg(long = "fund")]
+        funds: Vec<String>,
         /// Where to write it; standard output when left out.
         #[arg(long)]
         out: Option<PathBuf>,

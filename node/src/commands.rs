@@ -7,12 +7,15 @@ use crate::config::{self, Config, ConsensusSection};
 use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::node::{self, Setup};
-use crate::{dev, logging, signer};
+use crate::wallet::Amount;
+use crate::{dev, logging, signer, wallet};
+use alloy_genesis::GenesisAccount;
 use alloy_primitives::Address;
 use bttc_engine::{FileGuard, Wal, WalRecord};
 use bttc_executor::genesis_header;
-use bttc_genesis::{ChainSpec, GenesisValidator, Preset};
+use bttc_genesis::{ChainSpec, GenesisValidator, ParameterInfo, Preset};
 use bttc_network::Role;
+use bttc_types::SecretKey;
 use clap::ArgMatches;
 use eyre::{Context, bail, eyre};
 use std::path::Path;
@@ -25,6 +28,10 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
         Command::Start(args) => start(&args.home, &args.password, matches.subcommand_matches("start")),
         Command::Dev(args) => dev::run(&args),
         Command::Genesis(command) => genesis(command),
+        Command::Stake(command) => wallet::run_stake(command),
+        Command::Send(command) => wallet::run_send(&command),
+        Command::Gov(command) => wallet::run_gov(command),
+        Command::Light(command) => wallet::run_light(command),
         Command::Wal(WalCommand::Dump(args)) => wal_dump(&args),
         Command::Signer(SignerCommand::Export(args)) => signer::export(&args.home),
         Command::Signer(SignerCommand::Import { home, file }) => signer::import(&home.home, &file),
@@ -71,7 +78,7 @@ fn init(args: &InitArgs) -> eyre::Result<()> {
     }
     keys::create(&home, KeyRole::P2p, &password)?;
     if args.validator {
-        for role in [KeyRole::Owner, KeyRole::Reporting] {
+        for role in [KeyRole::Owner, KeyRole::Reporting, KeyRole::Bridge] {
             keys::create(&home, role, &password)?;
         }
         let secret = keys::create(&home, KeyRole::Consensus, &password)?;
@@ -99,7 +106,7 @@ fn run_keys(command: KeysCommand) -> eyre::Result<()> {
                 }
                 let value = match role {
                     KeyRole::P2p => keys::identity(&home, &password)?.public().to_peer_id().to_string(),
-                    KeyRole::Consensus | KeyRole::Owner | KeyRole::Reporting => {
+                    KeyRole::Consensus | KeyRole::Bridge | KeyRole::Owner | KeyRole::Reporting => {
                         keys::address(&keys::load(&home, role, &password)?)?.to_string()
                     }
                 };
@@ -144,14 +151,17 @@ fn run_keys(command: KeysCommand) -> eyre::Result<()> {
     }
 }
 
-fn unlocked(args: &HomeArgs, password: &crate::cli::PasswordArgs) -> eyre::Result<(Home, String)> {
+/// A home directory and the password of its keys.
+pub(crate) fn unlocked(args: &HomeArgs, password: &crate::cli::PasswordArgs) -> eyre::Result<(Home, String)> {
     let home = Home::new(&args.home);
-    let configured = config::load(&home.config(), None)?.keys.password_file;
+    let configured =
+        if home.config().exists() { config::load(&home.config(), None)?.keys.password_file } else { String::new() };
     let password = keys::password(password, &configured, false)?;
     Ok((home, password))
 }
 
-fn read_spec(path: &Path) -> eyre::Result<ChainSpec> {
+/// Reads and checks a genesis file.
+pub(crate) fn read_spec(path: &Path) -> eyre::Result<ChainSpec> {
     let text =
         std::fs::read_to_string(path).wrap_err_with(|| format!("cannot read the genesis file {}", path.display()))?;
     ChainSpec::from_json(&text).wrap_err_with(|| path.display().to_string())
@@ -178,12 +188,18 @@ fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&Ar
     };
     let beneficiary = match config.consensus.beneficiary.as_str() {
         "" if KeyRole::Owner.path(&home).exists() => keys::address(&keys::load(&home, KeyRole::Owner, &password)?)?,
-        "" => consensus_key.as_ref().map_or(Address::ZERO, bttc_types::SecretKey::address),
+        "" => consensus_key.as_ref().map_or(Address::ZERO, SecretKey::address),
         text => text.parse().wrap_err_with(|| format!("consensus.beneficiary {text:?} is no address"))?,
+    };
+    let reporting_key = if KeyRole::Reporting.path(&home).exists() {
+        Some(SecretKey::from_bytes(&keys::load(&home, KeyRole::Reporting, &password)?)?)
+    } else {
+        None
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async move {
-        let setup = Setup { config, home, spec, consensus_key, identity: Some(identity), beneficiary };
+        let identity = Some(identity);
+        let setup = Setup { config, home, spec, consensus_key, reporting_key, identity, beneficiary };
         let mut node = node::start(setup).await?;
         let result = node.run().await;
         node.stop().await;
@@ -196,20 +212,19 @@ fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&Ar
 
 fn genesis(command: GenesisCommand) -> eyre::Result<()> {
     match command {
-        GenesisCommand::New {
-            preset: name,
-            validators,
-            timestamp,
-            target_block_time_ms,
-            empty_block_interval_ms,
-            out,
-        } => {
+        GenesisCommand::New { preset: name, validators, timestamp, params, funds, out } => {
             let validators = validators.iter().map(|text| validator(text)).collect::<eyre::Result<Vec<_>>>()?;
             let timestamp = timestamp.unwrap_or_else(|| crate::clock::now().wall_ms / 1_000);
             let mut spec = ChainSpec::new(preset(&name)?, timestamp, validators)?;
-            let params = &mut spec.bttc.params;
-            params.target_block_time_ms = target_block_time_ms.unwrap_or(params.target_block_time_ms);
-            params.empty_block_interval_ms = empty_block_interval_ms.unwrap_or(params.empty_block_interval_ms);
+            for text in &params {
+                let (id, value) = parameter(text)?;
+                spec.bttc.params.set(id, value);
+            }
+            // What geth's part of the file says too.
+            spec.genesis.gas_limit = spec.bttc.params.gas_limit;
+            spec.genesis.base_fee_per_gas = Some(u128::from(spec.bttc.params.min_base_fee));
+            let funds = funds.iter().map(|text| fund(text)).collect::<eyre::Result<Vec<_>>>()?;
+            spec.import_accounts(funds)?;
             spec.validate()?;
             let text = spec.to_json()?;
             match out {
@@ -249,17 +264,35 @@ fn genesis(command: GenesisCommand) -> eyre::Result<()> {
 }
 
 fn validator(text: &str) -> eyre::Result<GenesisValidator> {
-    let mut parts = text.split(':');
-    let (Some(address), Some(owner), Some(power), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        bail!("validator {text:?}: expected `consensus address:owner address:power`");
+    let parts: Vec<&str> = text.split(':').collect();
+    let (address, owner, power, bridge) = match parts.as_slice() {
+        [address, owner, power] => (address, owner, power, None),
+        [address, owner, power, bridge] => (address, owner, power, Some(bridge)),
+        _ => bail!("validator {text:?}: expected `consensus address:owner address:power[:bridge address]`"),
     };
     Ok(GenesisValidator {
         address: address.parse().wrap_err_with(|| format!("{address:?} is no address"))?,
         owner: owner.parse().wrap_err_with(|| format!("{owner:?} is no address"))?,
         power: power.parse().wrap_err_with(|| format!("{power:?} is no power"))?,
-        bridge: None,
+        bridge: bridge.map(|key| key.parse().wrap_err_with(|| format!("{key:?} is no address"))).transpose()?,
     })
+}
+
+/// A parameter's number and value from `NAME=VALUE`.
+pub(crate) fn parameter(text: &str) -> eyre::Result<(u16, u64)> {
+    let (name, value) = text.split_once('=').ok_or_else(|| eyre!("{text:?}: write NAME=VALUE"))?;
+    let info = ParameterInfo::by_name(name.trim())
+        .ok_or_else(|| eyre!("there is no parameter {:?}: `bttc gov params` lists them", name.trim()))?;
+    let value = value.trim().replace('_', "");
+    let value = value.parse().map_err(|_| eyre!("{value:?} is no value of {}: write a whole number", info.name))?;
+    Ok((info.id, value))
+}
+
+fn fund(text: &str) -> eyre::Result<(Address, GenesisAccount)> {
+    let (address, amount) = text.split_once('=').ok_or_else(|| eyre!("{text:?}: write ADDRESS=AMOUNT"))?;
+    let address = address.parse().wrap_err_with(|| format!("{address:?} is no address"))?;
+    let amount: Amount = amount.parse().map_err(|error: String| eyre!(error))?;
+    Ok((address, GenesisAccount::default().with_balance(amount.wei()?)))
 }
 
 fn wal_dump(args: &HomeArgs) -> eyre::Result<()> {

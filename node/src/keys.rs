@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum KeyRole {
     /// Signs proposals and votes.
     Consensus,
+    /// Signs for the bridge.
+    Bridge,
     /// Owns the stake; best kept elsewhere.
     Owner,
     /// Pays the gas of evidence.
@@ -24,18 +26,19 @@ pub(crate) enum KeyRole {
 }
 
 impl KeyRole {
-    pub(crate) const ALL: [Self; 4] = [Self::Consensus, Self::Owner, Self::Reporting, Self::P2p];
+    pub(crate) const ALL: [Self; 5] = [Self::Consensus, Self::Bridge, Self::Owner, Self::Reporting, Self::P2p];
 
     pub(crate) fn parse(text: &str) -> eyre::Result<Self> {
         Self::ALL
             .into_iter()
             .find(|role| role.name() == text)
-            .ok_or_else(|| eyre!("key role {text:?}: use consensus, owner, reporting or p2p"))
+            .ok_or_else(|| eyre!("key role {text:?}: use consensus, bridge, owner, reporting or p2p"))
     }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Consensus => "consensus",
+            Self::Bridge => "bridge",
             Self::Owner => "owner",
             Self::Reporting => "reporting",
             Self::P2p => "p2p",
@@ -109,8 +112,12 @@ fn private(path: &Path, mode: u32) -> eyre::Result<()> {
 
 /// Reads a key's 32 bytes.
 pub(crate) fn load(home: &Home, role: KeyRole, password: &str) -> eyre::Result<[u8; 32]> {
-    let path = role.path(home);
-    let bytes = eth_keystore::decrypt_key(&path, password)
+    load_file(&role.path(home), password)
+}
+
+/// Reads the 32 bytes of a keystore file.
+pub(crate) fn load_file(path: &Path, password: &str) -> eyre::Result<[u8; 32]> {
+    let bytes = eth_keystore::decrypt_key(path, password)
         .map_err(|error| eyre!("{error}"))
         .wrap_err_with(|| format!("cannot open the key {}: is the password right?", path.display()))?;
     bytes.try_into().map_err(|_| eyre!("{} does not hold 32 bytes", path.display()))

@@ -14,9 +14,11 @@ mod logging;
 mod metrics;
 mod node;
 mod ops;
+mod reporter;
 mod shell;
 mod signer;
 mod snapshots;
+mod wallet;
 
 use clap::FromArgMatches;
 

@@ -7,6 +7,7 @@ use crate::gossip::{Intake, route};
 use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::ops::{self, Ops};
+use crate::reporter::Reporter;
 use crate::shell::{ENGINE_QUEUE, EngineEvent, EngineView, Shell};
 use crate::snapshots::Snapshots;
 use alloy_primitives::{Address, B256};
@@ -37,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) home: Home,
     pub(crate) spec: ChainSpec,
     pub(crate) consensus_key: Option<SecretKey>,
+    /// Pays for sending evidence. None: evidence is only passed on.
+    pub(crate) reporting_key: Option<SecretKey>,
     /// None: no network.
     pub(crate) identity: Option<Keypair>,
     pub(crate) beneficiary: Address,
@@ -116,7 +119,7 @@ impl NodeApi for Api {
 
 /// Starts a node.
 pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
-    let Setup { config, home, spec, consensus_key, identity, beneficiary } = setup;
+    let Setup { config, home, spec, consensus_key, reporting_key, identity, beneficiary } = setup;
     let metrics = Arc::new(Metrics::new()?);
     if let Some(identity) = &identity {
         crate::join::join(&config, &home, &spec, identity, consensus_key.as_ref()).await?;
@@ -137,13 +140,14 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         "starting"
     );
 
+    let params = executor.head_params()?;
     let pool = Arc::new(Pool::new(
         pool_config(&config),
         ChainLimits {
             chain_id: spec.chain_id(),
             gas_cap: bttc_executor::simulate::TRANSACTION_GAS_CAP,
-            gas_limit: spec.bttc.params.gas_limit,
-            min_base_fee: spec.bttc.params.min_base_fee,
+            gas_limit: params.gas_limit,
+            min_base_fee: params.min_base_fee,
         },
     ));
     let (events, event_receiver) = mpsc::channel(ENGINE_QUEUE);
@@ -245,6 +249,17 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let application =
         std::thread::Builder::new().name("application".into()).spawn(move || application.run(request_receiver))?;
 
+    if let Some(key) = reporting_key {
+        let reporter = Reporter {
+            key,
+            own: validator,
+            executor: Arc::clone(&executor),
+            intake: Arc::clone(&intake),
+            view: Arc::clone(&view),
+            metrics: Arc::clone(&metrics),
+        };
+        tasks.push(watched("reporting of evidence", halt_sender.clone(), reporter.run()));
+    }
     let api: Arc<dyn NodeApi> = Arc::new(Api {
         intake,
         view: Arc::clone(&view),
@@ -406,7 +421,6 @@ fn open_executor(config: &Config, kv: Arc<RocksStore>, spec: ChainSpec) -> eyre:
 }
 
 fn open_engine(config: &Config, home: &Home, executor: &Arc<Executor>, key: Option<SecretKey>) -> eyre::Result<Engine> {
-    let spec = executor.spec();
     let key = match key {
         None => None,
         Some(key) => {
@@ -423,7 +437,7 @@ fn open_engine(config: &Config, home: &Home, executor: &Arc<Executor>, key: Opti
     };
     let signer = key.as_ref().map(|(key, guard)| (key.address(), guard.last().map_or(0, |last| last.height)));
     let start = start_info(executor, signer)?;
-    let params = &spec.bttc.params;
+    let params = executor.head_params()?;
     let times = &config.consensus;
     let engine_config = EngineConfig {
         target_block_time_ms: params.target_block_time_ms,

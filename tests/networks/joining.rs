@@ -68,7 +68,7 @@ async fn liar(cluster: &Cluster, lies: Arc<AtomicU64>) -> String {
 async fn a_fresh_node_joins_by_a_snapshot_despite_kills_and_a_liar() {
     // A million in `scripts/state-sync`.
     let accounts = std::env::var("BTTC_TEST_ACCOUNTS").map_or(60_000, |count| count.parse().unwrap());
-    let genesis = ["--target-block-time-ms", "100", "--empty-block-interval-ms", "100"];
+    let genesis = ["--param", "targetBlockTimeMs=100", "--param", "emptyBlockIntervalMs=100"];
     let settings = [("BTTC_STATE_SNAPSHOT_INTERVAL", "40"), ("BTTC_STATE_SNAPSHOTS_KEPT", "1000")];
     let plan = Plan { validators: 2, accounts, genesis: &genesis, settings: &settings, ..Plan::default() };
     let mut cluster = Cluster::new(&plan);

@@ -109,7 +109,7 @@ async fn four_validators_survive_kills_under_load_and_agree() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_node_syncs_two_thousand_blocks_and_follows() {
-    let devnet = Devnet::start(1, "--target-block-time-ms 10 --empty-block-interval-ms 10");
+    let devnet = Devnet::start(1, "--param targetBlockTimeMs=10 --param emptyBlockIntervalMs=10");
     let first = devnet.client("v0");
     until("two thousand blocks", 240, async || height(&first).await >= 2_000).await;
     devnet.add_full("fresh");

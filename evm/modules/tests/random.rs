@@ -201,7 +201,8 @@ impl Chain {
     fn create(&mut self, owner: Address) -> Vec<u8> {
         self.created += 1;
         let (consensus, bridge) = (key(1, 1_000 + self.created), key(2, self.created));
-        let proof = |key: &SecretKey, role| key.sign(key_digest(&self.host.env, owner, role)).as_bytes().to_vec();
+        let proof =
+            |key: &SecretKey, role| key.sign(key_digest(&self.host.env.domain, owner, role)).as_bytes().to_vec();
         let input = IStaking::createValidatorCall {
             consensusKey: consensus.address(),
             consensusProof: proof(&consensus, CONSENSUS_ROLE).into(),

@@ -6,10 +6,10 @@ use crate::call::RECOVERY_GAS;
 use crate::governance::parameter;
 use crate::interfaces::IStaking;
 use crate::numbers::{Checked, wei};
-use crate::{Env, Fault, Host};
+use crate::{Fault, Host};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use bttc_genesis::{Parameter, STAKING_ADDRESS};
-use bttc_types::{Signature, recover};
+use bttc_types::{Signature, SigningDomain, recover};
 
 /// The role of a key that signs votes.
 pub const CONSENSUS_ROLE: u8 = 1;
@@ -24,9 +24,9 @@ const COMMISSION_WAIT_MS: u64 = 86_400_000;
 /// What a key signs to be registered: it belongs to whoever registers it, for this owner and role, on this network.
 ///
 /// An owner has one validator, so the owner's address stands for the validator.
-pub fn key_digest(env: &Env, owner: Address, role: u8) -> B256 {
+pub fn key_digest(domain: &SigningDomain, owner: Address, role: u8) -> B256 {
     let mut bytes = b"bttc-key:".to_vec();
-    bytes.extend_from_slice(env.domain.name().as_bytes());
+    bytes.extend_from_slice(domain.name().as_bytes());
     bytes.push(0);
     bytes.extend_from_slice(owner.as_slice());
     bytes.push(role);
@@ -57,7 +57,7 @@ pub(crate) fn register_key(
         return Err(Fault::revert(IStaking::KeyInUse { key }));
     }
     host.charge(RECOVERY_GAS)?;
-    let digest = key_digest(host.env(), owner, role);
+    let digest = key_digest(&host.env().domain, owner, role);
     let signature = <[u8; 65]>::try_from(proof).map(Signature::from_bytes);
     let good = signature.is_ok_and(|signature| recover(digest, &signature).is_ok_and(|signer| signer == key));
     if !good {

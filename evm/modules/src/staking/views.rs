@@ -39,7 +39,7 @@ pub(crate) fn dispatch(request: Calls, host: &mut dyn Host) -> Result<Vec<u8>, F
             let (delegated, unbonding) = (staking().delegated().get(host)?, staking().unbonding().get(host)?);
             (U256::from(delegated), U256::from(unbonding)).abi_encode()
         }
-        Calls::keyDigest(args) => super::key_digest(host.env(), args.owner, args.role).abi_encode(),
+        Calls::keyDigest(args) => super::key_digest(&host.env().domain, args.owner, args.role).abi_encode(),
         _ => return Err(Fault::reason("the function is no read")),
     })
 }
