@@ -5,6 +5,7 @@ use crate::errors;
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex, keccak256};
 use alloy_rpc_types_eth::{SyncInfo, SyncStatus};
+use bttc_types::Certificate;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
@@ -42,6 +43,10 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     module.register_method("bttc_certificate", |params, context, _| {
         let mut sequence = params.sequence();
         certificate(context, sequence.optional_next()?)
+    })?;
+    module.register_async_method("bttc_block", |params, context, _| async move {
+        let block: Option<BlockId> = params.sequence().optional_next()?;
+        context.heavy(move |context| block_bytes(context, block)).await
     })?;
     module
         .register_async_method("bttc_peers", |_, context, _| async move { Result::Ok(context.node.peers().await) })?;
@@ -107,7 +112,27 @@ fn certificate(context: &RpcContext, block: Option<BlockId>) -> Result<Value> {
     let Some(certificate) = context.executor.store().certificate(height).map_err(errors::store)? else {
         return Ok(Value::Null);
     };
-    let set = context.executor.validator_set(height).map_err(errors::internal)?;
+    certificate_json(context, &certificate)
+}
+
+/// A block as it was gossiped, with the certificate that it carries for its parent: `bttc_certificate` may have more
+/// signatures than that one.
+fn block_bytes(context: &RpcContext, block: Option<BlockId>) -> Result<Value> {
+    let height = context.height_of(block)?;
+    let Some(bytes) = context.executor.store().block_bytes(height).map_err(errors::store)? else {
+        return Ok(Value::Null);
+    };
+    let block = bttc_types::Block::decode(&bytes).map_err(errors::internal)?;
+    Ok(json!({
+        "height": U64::from(height),
+        "hash": block.hash(),
+        "lastCommit": certificate_json(context, &block.last_commit)?,
+        "encoded": hex::encode_prefixed(bytes),
+    }))
+}
+
+fn certificate_json(context: &RpcContext, certificate: &Certificate) -> Result<Value> {
+    let set = context.executor.validator_set(certificate.height.max(1)).map_err(errors::internal)?;
     let signatures: Vec<Value> = certificate
         .signatures
         .iter()
@@ -125,7 +150,7 @@ fn certificate(context: &RpcContext, block: Option<BlockId>) -> Result<Value> {
         "blockHash": certificate.block_hash,
         "signingDomain": context.executor.domain().name(),
         "signatures": signatures,
-        "encoded": hex::encode_prefixed(alloy_rlp::encode(&certificate)),
+        "encoded": hex::encode_prefixed(alloy_rlp::encode(certificate)),
     }))
 }
 

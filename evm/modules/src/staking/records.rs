@@ -86,8 +86,10 @@ crate::storage! {
         unbond_first: Slot<u64>,
         /// Latest epoch with undelegations.
         unbond_last: Slot<u64>,
-        /// Epoch in whose set a loss of power had to be taken in steps.
+        /// Latest epoch in whose set a loss of power had to be taken in steps.
         stepped_epoch: Slot<u64>,
+        /// The one before it: when an epoch begins, the set of the next one is computed already.
+        stepped_earlier: Slot<u64>,
         /// Commission that waits for the owner, wei.
         commission_due: Slot<u128>,
         /// Rewards of one share since the beginning, wei times 2^96.

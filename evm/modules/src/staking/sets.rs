@@ -187,7 +187,10 @@ pub(crate) fn compute(host: &mut dyn Host) -> Result<(), Fault> {
     }
     let (next, stepped) = step(&current, &wanted, &jailed, most)?;
     for id in &stepped {
-        staking().validators().entry(*id).stepped_epoch().set(host, epoch)?;
+        let validator = staking().validators().entry(*id);
+        let earlier = validator.stepped_epoch().get(host)?;
+        validator.stepped_earlier().set(host, earlier)?;
+        validator.stepped_epoch().set(host, epoch)?;
     }
     // A set is never empty: when nobody is left, those who were there go on.
     let powers = if next.is_empty() { current } else { next };

@@ -50,7 +50,8 @@ pub(crate) fn start_clocks(host: &mut dyn Host, validator: &Validator) -> Result
     let (epoch, time_ms) = (host.env().epoch(), host.env().time_ms);
     // `first` is one more than the epoch.
     let due = first > 0 && first.plus(DELAY_EPOCHS)? <= epoch.plus(1)?;
-    if !due || validator.stepped_epoch().get(host)? == epoch {
+    let stepped = validator.stepped_epoch().get(host)? == epoch || validator.stepped_earlier().get(host)? == epoch;
+    if !due || stepped {
         return Ok(());
     }
     validator.clock().append(host, super::records::ClockStart { epoch, time_ms })?;

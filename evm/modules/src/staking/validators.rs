@@ -58,7 +58,13 @@ pub(crate) fn register_key(
     }
     host.charge(RECOVERY_GAS)?;
     let digest = key_digest(&host.env().domain, owner, role);
-    let signature = <[u8; 65]>::try_from(proof).map(Signature::from_bytes);
+    let signature = <[u8; 65]>::try_from(proof).map(|mut bytes| {
+        // Wallet libraries write 27 or 28 for v.
+        if let Some(v @ (27 | 28)) = bytes.last_mut() {
+            *v = v.saturating_sub(27);
+        }
+        Signature::from_bytes(bytes)
+    });
     let good = signature.is_ok_and(|signature| recover(digest, &signature).is_ok_and(|signer| signer == key));
     if !good {
         return Err(Fault::revert(IStaking::BadProof { key }));
