@@ -15,7 +15,7 @@ use bttc_engine::{Engine, EngineConfig, FileGuard, Guard, Wal};
 use bttc_executor::Executor;
 use bttc_genesis::ChainSpec;
 use bttc_network::{Keypair, NetworkConfig, NetworkHandle};
-use bttc_node::{Application, Request, start_info};
+use bttc_node::{Application, Request, start_info, unknown_rules};
 use bttc_pool::{ChainLimits, Journal, Pool, PoolConfig};
 use bttc_rpc::{NodeApi, NodeStatus, RpcConfig, RpcContext};
 use bttc_state::{RocksOptions, RocksStore, StateStore, StoreOptions};
@@ -131,6 +131,9 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let (interval, kept) = (config.state.snapshot_interval, config.state.snapshots_kept);
     let snapshots = Arc::new(Snapshots::new(home.snapshots(), interval, kept, rocks, genesis_hash)?);
     let head = executor.store().head().ok_or_else(|| eyre!("the store has no head"))?;
+    if let Some(reason) = unknown_rules(&executor) {
+        return Err(eyre!(reason));
+    }
     tracing::info!(
         version = crate::version(),
         chain_id = spec.chain_id(),

@@ -65,6 +65,27 @@ impl Devnet {
         self.run(self.command().args(["full", "add", name]));
     }
 
+    /// Runs the node's own command line; its output, or what it says is wrong.
+    pub(crate) fn bttc(&self, words: &[&str]) -> Result<String, String> {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_bttc")).args(words).current_dir(self.dir.path()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// As [`Self::bttc`], for commands that print JSON.
+    pub(crate) fn json_of(&self, words: &[&str]) -> Value {
+        let text = self.bttc(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}: {text}"))
+    }
+
+    /// The address of a node's RPC.
+    pub(crate) fn rpc(&self, name: &str) -> String {
+        let json = self.json();
+        let nodes = json["validators"].as_array().unwrap();
+        nodes.iter().find(|node| node["name"] == name).unwrap()["rpc"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("devnet.json")
     }

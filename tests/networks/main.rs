@@ -12,6 +12,8 @@ mod floods;
 mod harness;
 #[path = "joining.rs"]
 mod joining;
+#[path = "staking.rs"]
+mod staking;
 
 use alloy_primitives::{Address, B256};
 use bttc_genesis::DEV_KEYS;

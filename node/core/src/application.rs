@@ -125,10 +125,28 @@ pub struct Application {
     pub beneficiary: Address,
 }
 
+/// Why this program cannot go on: the next block is under rules that it does not know, by the genesis file or by a
+/// decision of governance. Asked when a node starts, and
+/// before anything is built, judged or voted for at that height.
+pub fn unknown_rules(executor: &Executor) -> Option<String> {
+    let next = executor.head_header().ok()?.number + 1;
+    if let Some((name, at)) = executor.spec().unknown_fork().filter(|(_, at)| next >= *at) {
+        return Some(format!(
+            "fork {name:?} begins at height {at} and this program does not know it: install a version that does"
+        ));
+    }
+    let upgrades = executor.upgrades().ok()?;
+    let (name, at) = upgrades.iter().find(|(name, at)| next >= *at && !KNOWN_FORKS.contains(&name.as_str()))?;
+    Some(format!(
+        "governance decided the upgrade {name:?} from height {at} on and this program does not know it: install a \
+         version that does, and start it on the same home"
+    ))
+}
+
 impl Application {
     /// Serves a request. `out_of_time` ends the filling of a block.
     pub fn serve(&self, request: Request, out_of_time: &mut dyn FnMut() -> bool) -> Served {
-        if let Some(reason) = self.unknown_rules() {
+        if let Some(reason) = unknown_rules(&self.executor) {
             return Served { answer: Some(Answer::Halt(reason)), committed: None };
         }
         match request {
@@ -144,23 +162,6 @@ impl Application {
                 Served::default()
             }
         }
-    }
-
-    /// Why this program cannot go on: the next block is under rules that it does not know, by the genesis file or by a
-    /// decision of governance. Asked before anything is built, judged or voted for at that height.
-    fn unknown_rules(&self) -> Option<String> {
-        let next = self.executor.head_header().ok()?.number + 1;
-        if let Some((name, at)) = self.executor.spec().unknown_fork().filter(|(_, at)| next >= *at) {
-            return Some(format!(
-                "fork {name:?} begins at height {at} and this program does not know it: install a version that does"
-            ));
-        }
-        let upgrades = self.executor.upgrades().ok()?;
-        let (name, at) = upgrades.iter().find(|(name, at)| next >= *at && !KNOWN_FORKS.contains(&name.as_str()))?;
-        Some(format!(
-            "governance decided the upgrade {name:?} from height {at} on and this program does not know it: install a \
-             version that does, and start it on the same home"
-        ))
     }
 
     fn propose(

@@ -13,7 +13,7 @@ mod start;
 mod state_sync;
 mod transactions;
 
-pub use application::{Answer, Application, Committed, Request, Served, timing};
+pub use application::{Answer, Application, Committed, Request, Served, timing, unknown_rules};
 pub use error::Error;
 pub use requests::{
     Offer, PeerRequest, Tail, decode_contents, decode_offers, decode_set_changes, decode_tail, encode_answer,

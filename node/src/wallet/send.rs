@@ -77,6 +77,7 @@ impl<'a> Sender<'a> {
         let home = Home::new(&args.read.home.home);
         let client = Client::new(args.read.rpc.as_deref(), &home)?;
         check_network(&client, &home)?;
+        check_head(&client)?;
         let configured = if home.config().exists() {
             crate::config::load(&home.config(), None)?.keys.password_file
         } else {
@@ -267,6 +268,17 @@ fn check_network(client: &Client, home: &Home) -> eyre::Result<()> {
     let theirs = status.get("genesisHash").and_then(Value::as_str).unwrap_or_default();
     if theirs.parse() != Ok(ours) {
         bail!("the node's network has the genesis block {theirs}, the home directory's {}", hex::encode_prefixed(ours));
+    }
+    Ok(())
+}
+
+/// A node that is behind shows the state of long ago, and would judge by it.
+fn check_head(client: &Client) -> eyre::Result<()> {
+    let syncing: Value = client.ask("eth_syncing", rpc_params![])?;
+    if syncing != Value::Bool(false) {
+        bail!(
+            "the node is behind the network and shows an old state: wait until it has caught up, or name another one"
+        );
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Delegations: shares of a validator's pool, and the rewards that they earn.
 
-use super::records::{Checkpoint, Delegation, TOMBSTONED, Validator, staking};
+use super::records::{Checkpoint, Delegation, FACTOR_ONE, TOMBSTONED, Validator, staking};
 use super::{MAX_DELEGATIONS, known, unbonding};
 use crate::governance::parameter;
 use crate::interfaces::IStaking;
@@ -23,6 +23,18 @@ pub(crate) fn self_stake(host: &mut dyn Host, id: u32, validator: &Validator) ->
     let owner = validator.owner().get(host)?;
     let shares = staking().delegations().entry(id).entry(owner).shares().get(host)?;
     worth(host, validator, shares)
+}
+
+/// Whether the owner's own stake is enough. It is measured before slashes: what downtime takes does not put a validator out
+/// that staked the minimum.
+pub(crate) fn owner_stakes_enough(host: &mut dyn Host, id: u32, validator: &Validator) -> Result<bool, Fault> {
+    let minimum = wei(parameter(host, Parameter::min_self_stake)?);
+    let log = validator.slashes();
+    let factor = match log.len(host)?.checked_sub(1) {
+        None => FACTOR_ONE,
+        Some(last) => log.entry(last).get(host)?.factor,
+    };
+    Ok(self_stake(host, id, validator)? >= mul_div(minimum, factor, FACTOR_ONE)?)
 }
 
 /// Adds coins that the module's account holds already to a pool. Gives the shares.

@@ -3,7 +3,7 @@
 use super::records::{FREE, JAILED, Member, TOMBSTONED, Validator, staking};
 use super::{delegation, unbonding};
 use crate::governance::{parameter, parameters};
-use crate::numbers::{Checked, narrow, wei};
+use crate::numbers::{Checked, narrow};
 use crate::{Event, Fault, Host, slashing};
 use alloy_primitives::Address;
 use bttc_genesis::Parameter;
@@ -66,13 +66,13 @@ struct Candidate {
 }
 
 /// Candidates that may be in a set, by descending stake. Those below the minimum leave the list.
-fn eligible(host: &mut dyn Host, minimum: u128) -> Result<Vec<Candidate>, Fault> {
+fn eligible(host: &mut dyn Host) -> Result<Vec<Candidate>, Fault> {
     let list = staking().candidates();
     let (mut found, mut staying) = (Vec::new(), Vec::new());
     let all = list.values(host)?;
     for id in &all {
         let validator = staking().validators().entry(*id);
-        if validator.exiting().get(host)? || delegation::self_stake(host, *id, &validator)? < minimum {
+        if validator.exiting().get(host)? || !delegation::owner_stakes_enough(host, *id, &validator)? {
             validator.candidate().set(host, false)?;
             continue;
         }
@@ -179,7 +179,7 @@ pub(crate) fn compute(host: &mut dyn Host) -> Result<(), Fault> {
     }
     let most: usize = narrow(params.max_validators)?;
     let mut wanted = Vec::new();
-    for candidate in eligible(host, wei(params.min_self_stake))?.into_iter().take(most) {
+    for candidate in eligible(host)?.into_iter().take(most) {
         let power: u64 = narrow(candidate.tokens.over(unit)?)?;
         if power > 0 {
             wanted.push((candidate.id, power));
@@ -314,7 +314,7 @@ pub(crate) fn reconsider(host: &mut dyn Host, id: u32) -> Result<(), Fault> {
     if validator.candidate().get(host)?
         || validator.exiting().get(host)?
         || validator.jail().get(host)? == TOMBSTONED
-        || delegation::self_stake(host, id, &validator)? < wei(parameter(host, Parameter::min_self_stake)?)
+        || !delegation::owner_stakes_enough(host, id, &validator)?
     {
         return Ok(());
     }
@@ -324,13 +324,12 @@ pub(crate) fn reconsider(host: &mut dyn Host, id: u32) -> Result<(), Fault> {
 
 /// Whether somebody else could carry the chain on.
 pub(crate) fn has_another(host: &mut dyn Host, id: u32) -> Result<bool, Fault> {
-    let minimum = wei(parameter(host, Parameter::min_self_stake)?);
     for other in staking().candidates().values(host)? {
         let validator = staking().validators().entry(other);
         if other != id
             && validator.jail().get(host)? == FREE
             && !validator.exiting().get(host)?
-            && delegation::self_stake(host, other, &validator)? >= minimum
+            && delegation::owner_stakes_enough(host, other, &validator)?
         {
             return Ok(true);
         }

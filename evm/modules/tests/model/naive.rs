@@ -50,6 +50,7 @@ pub(crate) struct Pool {
     pub(crate) jailed_at: u64,
     pub(crate) jailed_until: u64,
     pub(crate) exiting: bool,
+    slashed_bps: Vec<u64>,
     /// Which of its blocks it missed since its window began.
     window: Vec<bool>,
     missed_in_epoch: u64,
@@ -232,6 +233,7 @@ impl Model {
             jailed_at: 0,
             jailed_until: 0,
             exiting: false,
+            slashed_bps: Vec::new(),
             window: Vec::new(),
             missed_in_epoch: 0,
             bonus: 0,
@@ -254,8 +256,14 @@ impl Model {
         if pool.shares == 0 { 0 } else { div(shares, pool.tokens, pool.shares) }
     }
 
-    fn self_stake(&self, id: u32) -> u128 {
-        self.worth(id, self.pools[&id].owner)
+    /// Whether the owner's stake would be the minimum if there had been no slashes.
+    fn owner_stakes_enough(&self, id: u32) -> bool {
+        let pool = &self.pools[&id];
+        let mut minimum = fine(wei(self.params.min_self_stake));
+        for bps in &pool.slashed_bps {
+            minimum = minimum * Fine::from(10_000 - bps) / Fine::from(10_000);
+        }
+        self.worth(id, pool.owner) >= floor(minimum)
     }
 
     fn delegations_of(&self, delegator: Address) -> Vec<u32> {
@@ -410,10 +418,7 @@ impl Model {
         let id = self.own(owner).ok_or("no validator")?;
         must(!self.pools[&id].exiting, "exits already")?;
         let another = self.pools.iter().any(|(other, pool)| {
-            *other != id
-                && pool.jail == Jail::Free
-                && !pool.exiting
-                && self.self_stake(*other) >= wei(self.params.min_self_stake)
+            *other != id && pool.jail == Jail::Free && !pool.exiting && self.owner_stakes_enough(*other)
         });
         must(another, "the last one")?;
         if self.stakes.get(&(id, owner)).is_some_and(|stake| stake.shares > 0) {
@@ -448,6 +453,7 @@ impl Model {
         let pool = self.pools.get_mut(&id).unwrap();
         let amount = div(pool.tokens, bps.into(), 10_000);
         pool.tokens -= amount;
+        pool.slashed_bps.push(bps);
         self.reward_pool += fine(amount);
         let (now, unbonding) = (self.now, self.params.unbonding_seconds * 1_000);
         for entry in self.leaving.iter_mut().filter(|entry| entry.validator == id) {
@@ -605,9 +611,7 @@ impl Model {
         let mut ranking: Vec<(u128, u32)> = self
             .pools
             .iter()
-            .filter(|(id, pool)| {
-                pool.jail == Jail::Free && !pool.exiting && self.self_stake(**id) >= wei(self.params.min_self_stake)
-            })
+            .filter(|(id, pool)| pool.jail == Jail::Free && !pool.exiting && self.owner_stakes_enough(**id))
             .map(|(id, pool)| (pool.tokens, *id))
             .collect();
         ranking.sort_by_key(|(tokens, id)| (std::cmp::Reverse(*tokens), *id));

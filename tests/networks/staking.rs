@@ -1,0 +1,250 @@
+//! Proof of stake on real processes: double signing and downtime cost money, governance changes the chain.
+
+use crate::harness::{Devnet, call, height, quantity, until};
+use alloy_primitives::{Address, U256};
+use jsonrpsee::http_client::HttpClient;
+use serde_json::{Value, json};
+use std::process::{Child, Command, Stdio};
+
+/// Wei of so many BTT.
+fn btt(amount: u64) -> U256 {
+    U256::from(amount) * U256::from(10u64).pow(U256::from(18))
+}
+
+fn amount(value: &Value) -> U256 {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+fn validator(devnet: &Devnet, id: &str) -> Value {
+    devnet.json_of(&["stake", "validator", id, "--json", "--rpc", &devnet.rpc("v0")])
+}
+
+async fn balance(client: &HttpClient, account: &str) -> U256 {
+    amount(&call(client, "eth_getBalance", json!([account, "latest"])).await)
+}
+
+async fn members(client: &HttpClient) -> Vec<String> {
+    let set = call(client, "bttc_validators", json!(["latest"])).await;
+    set["validators"].as_array().unwrap().iter().map(|entry| entry["address"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A process that ends with the value.
+struct Process(Child);
+
+impl Process {
+    /// A second process with a validator's key: a copy of its whole home, as a careless operator makes one. Each guards itself
+    /// against what it signed, and neither knows of the other. Both start at the same time: one that starts later would see the other's signatures and stay silent.
+    fn twin(devnet: &Devnet, of: &str) -> Self {
+        devnet.node("stop", of);
+        let (home, other) = (devnet.home("twin"), devnet.home(of));
+        assert!(Command::new("cp").arg("-r").arg(&other).arg(&home).status().unwrap().success());
+        std::fs::remove_file(home.join("keys/p2p.json")).unwrap();
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listen = format!("/ip4/127.0.0.1/tcp/{}", free().port());
+        let (rpc, ops) = (free().to_string(), free().to_string());
+        // Its blocks pay somebody else: when both are the proposer, the two sign different blocks.
+        let beneficiary = Address::repeat_byte(0x77).to_string();
+        let home_of = other.display().to_string();
+        let words =
+            ["config", "show", "--home", &home_of, "--p2p.listen", &listen, "--rpc.listen", &rpc, "--ops.listen"];
+        let more = [ops.as_str(), "--consensus.beneficiary", &beneficiary];
+        let config = devnet.bttc(&[&words[..], &more[..]].concat()).unwrap();
+        std::fs::write(home.join("config.toml"), config).unwrap();
+        devnet.bttc(&["keys", "new", "p2p", "--home", "twin"]).unwrap();
+        let log = std::fs::File::create(home.join("node.log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bttc"));
+        command.args(["start", "--home"]).arg(&home).stdin(Stdio::null());
+        let twin = Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        devnet.node("start", of);
+        twin
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_signs_twice_is_slashed_with_its_delegators_and_the_reporter_is_paid() {
+    let devnet = Devnet::start(4, "--param emptyBlockIntervalMs=200");
+    let client = devnet.client("v0");
+    let rpc = devnet.rpc("v0");
+    // A delegator: the account that funds new validators.
+    devnet.bttc(&["keys", "show", "--home", "faucet", "--password-file", "password"]).unwrap();
+    let faucet = devnet.json_of(&["keys", "show", "--home", "faucet", "--password-file", "password"]);
+    let delegator = faucet["owner"].as_str().unwrap();
+    let key = devnet.json_of(&["keys", "show", "--home", "v3"])["consensus"].as_str().unwrap().to_lowercase();
+    let id = validator(&devnet, &key)["id"].to_string();
+    let delegate = ["stake", "delegate", &id, "1000", "--home", "faucet", "--password-file", "password", "--yes"];
+    devnet.bttc(&[&delegate[..], &["--rpc", &rpc]].concat()).unwrap();
+    let reporters: Vec<String> = ["v0", "v1", "v2"]
+        .iter()
+        .map(|name| devnet.json_of(&["keys", "show", "--home", name])["reporting"].as_str().unwrap().to_owned())
+        .collect();
+
+    assert!(members(&client).await.contains(&key));
+    let twin = Process::twin(&devnet, "v3");
+    until("the double signer is slashed", 90, async || validator(&devnet, &id)["tombstoned"].as_bool().unwrap()).await;
+    drop(twin);
+    until("it is out of the set", 60, async || !members(&client).await.contains(&key)).await;
+    // 5 % of the pool: the delegator lost as much as the owner.
+    let slashed = validator(&devnet, &id);
+    assert_eq!(amount(&slashed["tokens"]), btt(1_001_000) * U256::from(95) / U256::from(100));
+    let shown = devnet.json_of(&["stake", "show", delegator, "--json", "--rpc", &rpc]);
+    assert_eq!(amount(&shown["delegations"][0]["amount"]), btt(950));
+    // The reporter's reward is 5 % of what the owner lost; gas is far below.
+    let mut paid = Vec::new();
+    for reporter in &reporters {
+        let balance = balance(&client, reporter).await;
+        if balance > btt(1_000) {
+            paid.push(balance - btt(1_000));
+        }
+    }
+    assert_eq!(paid.len(), 1, "one reporter is paid");
+    assert!(paid[0] > btt(2_499) && paid[0] <= btt(2_500), "{paid:?}");
+    let refused = devnet.bttc(&["stake", "unjail", "--home", "v3", "--yes", "--rpc", &rpc]).unwrap_err();
+    assert!(refused.contains("Tombstoned"), "{refused}");
+    let now = height(&client).await;
+    until("the others go on", 30, async || height(&client).await > now + 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn downtime_jails_and_votes_change_the_chain_up_to_an_upgrade_that_stops_it() {
+    let flags = "--param emptyBlockIntervalMs=100 --param downtimeWindow=100 --param votingSeconds=6 --param executionDelaySeconds=2";
+    let devnet = Devnet::start(4, flags);
+    a_stopped_validator_is_jailed_and_comes_back(&devnet).await;
+    absurd_values_are_refused(&devnet);
+    parameters_change_at_one_height(&devnet).await;
+    a_veto_burns_the_deposit(&devnet).await;
+    an_unknown_upgrade_stops_every_node(&devnet).await;
+}
+
+async fn a_stopped_validator_is_jailed_and_comes_back(devnet: &Devnet) {
+    let (client, rpc) = (devnet.client("v0"), devnet.rpc("v0"));
+    let key = devnet.json_of(&["keys", "show", "--home", "v2"])["consensus"].as_str().unwrap().to_lowercase();
+    assert!(members(&client).await.contains(&key));
+    devnet.node("stop", "v2");
+    until("downtime jails", 120, async || validator(devnet, &key)["jailed"].as_bool().unwrap()).await;
+    let jailed = validator(devnet, &key);
+    assert_eq!(amount(&jailed["tokens"]), btt(999_000), "0.1 % of the pool");
+    until("it is out of the set", 60, async || !members(&client).await.contains(&key)).await;
+    devnet.node("start", "v2");
+    let early = devnet.bttc(&["stake", "unjail", "--home", "v2", "--yes", "--rpc", &rpc]).unwrap_err();
+    assert!(early.contains("StillJailed"), "{early}");
+    until("unjailing", 60, async || devnet.bttc(&["stake", "unjail", "--home", "v2", "--yes", "--rpc", &rpc]).is_ok())
+        .await;
+    // The slash took its own stake below the minimum, but the minimum is measured before slashes.
+    until("it is in the set again", 60, async || members(&client).await.contains(&key)).await;
+    until("it signs again", 30, async || {
+        let certificate = call(&client, "bttc_certificate", json!(["latest"])).await;
+        certificate["signatures"].as_array().unwrap().iter().any(|entry| entry["validator"] == key.as_str())
+    })
+    .await;
+}
+
+fn absurd_values_are_refused(devnet: &Devnet) {
+    let propose = |change: &str| {
+        devnet.bttc(&["gov", "propose", "params", change, "--title", "absurd", "--home", "v0", "--yes"]).unwrap_err()
+    };
+    for change in ["gasLimit=0", "targetBlockTimeMs=0", "burnRatioBps=10001", "maxValidators=0", "epochBlocks=40"] {
+        let (name, _) = change.split_once('=').unwrap();
+        let error = propose(change);
+        assert!(error.contains("BadParameters") && error.contains(name), "{change}: {error}");
+    }
+    let error = devnet.bttc(&["stake", "edit", "--commission", "101", "--home", "v0", "--yes"]).unwrap_err();
+    assert!(error.contains("BadCommission"), "{error}");
+}
+
+/// Proposes with the first validator, votes with all, waits for the end. Gives the proposal.
+async fn decide(devnet: &Devnet, words: &[&str], choice: &str) -> Value {
+    let made = devnet.json_of(&[&["gov", "propose"], words, &["--home", "v0", "--yes", "--json"]].concat());
+    let id = made["id"].as_str().unwrap().to_owned();
+    let show = || devnet.json_of(&["gov", "proposal", &id, "--json", "--home", "v0"]);
+    until("voting opens", 30, async || show()["status"] == "voting").await;
+    for name in ["v0", "v1", "v2", "v3"] {
+        devnet.bttc(&["gov", "vote", &id, choice, "--as-validator", "--home", name, "--yes"]).unwrap();
+    }
+    until("the vote ends", 60, async || !matches!(show()["status"].as_str(), Some("voting" | "passed"))).await;
+    show()
+}
+
+async fn parameters_change_at_one_height(devnet: &Devnet) {
+    let words =
+        ["params", "minBaseFee=2000000000", "targetBlockTimeMs=400", "emptyBlockIntervalMs=400", "--title", "slower"];
+    let decided = decide(devnet, &words, "yes").await;
+    assert_eq!(decided["status"], "executed");
+    // The height after which each node has the new values; and that both come together.
+    let mut heights = Vec::new();
+    for name in ["v0", "v1", "v2", "v3"] {
+        let client = devnet.client(name);
+        let (mut low, mut high) = (1, height(&client).await);
+        while low < high {
+            let middle = (low + high) / 2;
+            let params = call(&client, "bttc_params", json!([format!("0x{middle:x}")])).await;
+            let new = quantity(&params["minBaseFee"]) == 2_000_000_000;
+            assert_eq!(new, quantity(&params["targetBlockTimeMs"]) == 400, "{name} at {middle}");
+            if new { high = middle } else { low = middle + 1 }
+        }
+        heights.push(low);
+    }
+    assert!(heights.iter().all(|height| *height == heights[0]), "{heights:?}");
+    let client = devnet.client("v1");
+    until("blocks under the new rules", 30, async || height(&client).await > heights[0] + 8).await;
+    let block =
+        async |number: u64| call(&client, "eth_getBlockByNumber", json!([format!("0x{number:x}"), false])).await;
+    let time = |block: &Value| {
+        let extra = block["extraData"].as_str().unwrap();
+        quantity(&block["timestamp"]) * 1_000 + u64::from_str_radix(&extra[extra.len() - 4..], 16).unwrap()
+    };
+    assert_eq!(quantity(&block(heights[0]).await["baseFeePerGas"]), 1_000_000_000);
+    let mut before = time(&block(heights[0]).await);
+    for number in heights[0] + 1..heights[0] + 8 {
+        let block = block(number).await;
+        assert_eq!(quantity(&block["baseFeePerGas"]), 2_000_000_000, "block {number}");
+        let now = time(&block);
+        // The proposer waits by one clock and writes down another one's time; before it were 100 ms.
+        assert!(now - before >= 350, "block {number} comes {} ms after its parent", now - before);
+        before = now;
+    }
+}
+
+async fn a_veto_burns_the_deposit(devnet: &Devnet) {
+    let client = devnet.client("v0");
+    let supply = async || {
+        let total = json!({ "to": "0x0000000000000000000000000000000000001010", "input": "0x18160ddd" });
+        amount(&call(&client, "eth_call", json!([total, "latest"])).await)
+    };
+    let before = supply().await;
+    let decided = decide(devnet, &["text", "--title", "spam"], "veto").await;
+    assert_eq!(decided["status"], "vetoed");
+    assert_eq!(before - supply().await, btt(100));
+    let id = quantity(&decided["id"]).to_string();
+    let error = devnet.bttc(&["gov", "withdraw-deposit", &id, "--home", "v0", "--yes"]).unwrap_err();
+    assert!(error.contains("WrongStatus"), "{error}");
+}
+
+async fn an_unknown_upgrade_stops_every_node(devnet: &Devnet) {
+    let client = devnet.client("v0");
+    let at = (height(&client).await + 60).to_string();
+    let decided = decide(devnet, &["upgrade", "aurora", &at, "--title", "Aurora"], "yes").await;
+    assert_eq!(decided["status"], "executed");
+    for name in ["v0", "v1", "v2", "v3"] {
+        let log = devnet.home(name).join("node.log");
+        until("the old binary stops", 60, async || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            text.lines().rev().take(5).any(|line| line.contains("aurora") && line.contains(&at))
+        })
+        .await;
+        // Started again it says the same, and votes for nothing.
+        let (out, mut command) = (tempfile::NamedTempFile::new().unwrap(), Command::new(env!("CARGO_BIN_EXE_bttc")));
+        command.args(["start", "--home"]).arg(devnet.home(name)).stdin(Stdio::null());
+        let (stdout, stderr) = (out.reopen().unwrap(), out.reopen().unwrap());
+        let mut child = Process(command.stdout(stdout).stderr(stderr).spawn().unwrap());
+        until("it refuses to start", 30, async || child.0.try_wait().unwrap().is_some()).await;
+        let text = std::fs::read_to_string(out.path()).unwrap();
+        assert!(!child.0.wait().unwrap().success() && text.contains("aurora"), "{name}: {text}");
+    }
+}
