@@ -63,6 +63,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     set_mutant(arguments.mutant.as_deref())?;
     let mut failed = Vec::new();
     let mut totals = (FaultCounts::default(), 0u64);
+    let mut slashes = (0usize, 0u64);
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds.max(1)) {
         let mut config = Config::new(seed, arguments.nodes, arguments.heights, faults.clone());
         config.byzantine_percent = arguments.byzantine_percent;
@@ -71,6 +72,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         print_report(&report, arguments, seed, start.elapsed().as_secs_f64(), &faults);
         totals.0.add(&report.faults);
         totals.1 += report.height;
+        slashes = (slashes.0 + report.tombstoned, slashes.1 + report.jailings);
         if !report.violations.is_empty() {
             failed.push(seed);
         }
@@ -78,6 +80,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     if arguments.seeds > 1 {
         println!("{} seeds, {} heights; failed: {failed:?}", arguments.seeds, totals.1);
         println!("faults fired in all: {}", fired(&totals.0, &faults));
+        println!("slashed in all: {} for signing twice, {} for downtime", slashes.0, slashes.1);
         println!("{} of {} runs are good", arguments.seeds - failed.len() as u64, arguments.seeds);
     }
     Ok(failed.is_empty())
@@ -156,6 +159,7 @@ fn print_report(report: &Report, arguments: &Arguments, seed: u64, seconds: f64,
         "{} messages, {} effects on disks, {} transactions, {} further rounds, {} proofs of misbehaviour",
         report.messages, report.effects, report.transactions, report.extra_rounds, report.evidence
     );
+    println!("{} validators slashed for signing twice, {} jailed for downtime", report.tombstoned, report.jailings);
     println!("faults fired: {}", fired(&report.faults, faults));
     println!("trace hash {}", report.trace);
     println!("violations: {}", report.violations.len());

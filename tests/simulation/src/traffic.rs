@@ -423,24 +423,31 @@ impl World {
             let epoch = (height - 1) / EPOCH_BLOCKS + 2;
             let set = if ends_epoch { staking::validator_set(&mut host, epoch).ok().flatten() } else { None };
             let mut jailed = std::collections::BTreeMap::new();
+            let mut tombstoned = Vec::new();
             for id in 1..=delegators.len() as u32 {
                 if let Ok(info) = staking::views::validator(&mut host, id) {
                     jailed.insert(info.owner, info.jailed && !info.tombstoned);
+                    if info.tombstoned {
+                        tombstoned.push(info.owner);
+                    }
                 }
             }
-            (broken, set.map(|set| (epoch, set)), jailed)
+            (broken, set.map(|set| (epoch, set)), jailed, tombstoned)
         });
         match found {
             // A node that is far ahead of its disk's view commits again later.
             Err(_) => {}
-            Ok((broken, set, jailed)) => {
+            Ok((broken, set, jailed, tombstoned)) => {
                 if let Some(broken) = broken {
                     self.checker.violated("module invariants", format!("height {height}: {broken}"));
                 }
                 if let Some((epoch, set)) = set {
                     self.checker.on_set(epoch, set);
                 }
+                let newly = |owner: &alloy_primitives::Address| !self.jailed.get(owner).copied().unwrap_or(false);
+                self.jailings += jailed.iter().filter(|(owner, jailed)| **jailed && newly(owner)).count() as u64;
                 self.jailed = jailed;
+                self.tombstoned.extend(tombstoned);
             }
         }
     }

@@ -66,6 +66,10 @@ pub struct Report {
     pub extra_rounds: u64,
     /// Evidence found against liars.
     pub evidence: usize,
+    /// Validators that were slashed for signing twice.
+    pub tombstoned: usize,
+    /// How often downtime put a validator in jail.
+    pub jailings: u64,
 }
 
 /// The world.
@@ -93,6 +97,9 @@ pub struct World {
     pub(crate) connecting: BTreeSet<(usize, usize)>,
     /// Owners whose validators are jailed, as the latest epoch's state says.
     pub(crate) jailed: BTreeMap<Address, bool>,
+    /// Owners whose validators were slashed for signing twice.
+    pub(crate) tombstoned: BTreeSet<Address>,
+    pub(crate) jailings: u64,
     /// A node that stays down until it is released.
     held: Option<usize>,
 }
@@ -178,6 +185,8 @@ impl World {
             accused: BTreeSet::new(),
             connecting: BTreeSet::new(),
             jailed: BTreeMap::new(),
+            tombstoned: BTreeSet::new(),
+            jailings: 0,
             held: None,
             config,
         };
@@ -336,6 +345,8 @@ impl World {
             transactions: self.checker.transactions(),
             extra_rounds: self.extra_rounds,
             evidence: self.accused.len(),
+            tombstoned: self.tombstoned.len(),
+            jailings: self.jailings,
         }
     }
 

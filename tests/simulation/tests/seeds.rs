@@ -31,13 +31,18 @@ fn assert_good(report: &Report, nodes: usize, seed: u64) {
 fn no_violation_under_all_faults() {
     let _guard = NODES.lock();
     let mut counts = bttc_simulation::FaultCounts::default();
+    let (mut tombstoned, mut jailings) = (0, 0);
     for (nodes, seeds) in [(4, 4), (7, 2), (10, 1)] {
         for seed in first_seed()..first_seed() + seeds {
             let report = run(Config::new(seed, nodes, 60, FaultSet::all()));
             assert_good(&report, nodes, seed);
             counts.add(&report.faults);
+            tombstoned += report.tombstoned;
+            jailings += report.jailings;
         }
     }
+    assert!(tombstoned > 0, "no liar was slashed");
+    println!("{tombstoned} validators slashed for signing twice, {jailings} jailed for downtime");
     for fault in [Fault::Crash, Fault::Partition, Fault::Loss, Fault::FullDisk, Fault::FailedSync] {
         assert!(counts.of(fault) > 0, "{fault} never fired");
     }
@@ -189,15 +194,16 @@ fn catch_up(nodes: usize, behind: u64) {
     let report = world.finish();
     assert!(report.violations.is_empty(), "{:?}", report.violations);
     assert!(report.height >= behind + 60);
-    for fault in [Fault::LyingSync, Fault::SetChange] {
-        assert!(report.faults.of(fault) > 10, "{fault} fired {} times", report.faults.of(fault));
-    }
+    assert!(report.faults.of(Fault::LyingSync) > 10, "peers lied {} times", report.faults.of(Fault::LyingSync));
+    // The set changes with nearly every epoch, and each certificate is checked against the one of its height.
+    let changes = report.faults.of(Fault::SetChange);
+    assert!(changes >= 50, "the set changed {changes} times");
 }
 
 #[test]
 fn a_node_far_behind_catches_up_under_load_from_liars_and_the_slow() {
     let _guard = NODES.lock();
-    catch_up(7, 500);
+    catch_up(7, 700);
 }
 
 #[test]
