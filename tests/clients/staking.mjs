@@ -72,7 +72,9 @@ const unit = BigInt(params.powerUnit) * 10n ** 18n
 const epochOf = height => (BigInt(height) - 1n) / epochBlocks
 const setAt = async height => (await rpc('bttc_validators', numberToHex(height))).validators
 const height = () => client.getBlockNumber({ cacheTime: 0 })
-const reach = target => until(`block ${target}`, 180, async () => (await height()) >= target)
+/// An idle network makes a block every two seconds.
+const reach = async target =>
+  until(`block ${target}`, 60 + Number(target - (await height())) * 3, async () => (await height()) >= target)
 const powerOf = async (key, at) => {
   const entry = (await setAt(at)).find(v => v.address.toLowerCase() === key.toLowerCase())
   return entry ? BigInt(entry.power) : 0n
@@ -298,8 +300,8 @@ await check('a validator leaves, and its stake is paid out after unbonding', asy
   const receipt = await write(owner, MODULES.staking, 'exit', [])
   const first = (epochOf(receipt.blockNumber) + 2n) * epochBlocks + 1n
   await reach(first + 3n * epochBlocks)
-  await until('out of the set', 120, async () => (await powerOf(key, await height())) === 0n)
-  const [entry] = await until('unbonding', 60, async () => {
+  await until('out of the set', 300, async () => (await powerOf(key, await height())) === 0n)
+  const [entry] = await until('unbonding', 300, async () => {
     const list = await staking.read.unbondings([owner.address])
     return list.length === 1 && list[0].maturity > 0n ? list : undefined
   })
@@ -318,7 +320,7 @@ await check('a validator leaves, and its stake is paid out after unbonding', asy
 await check('payments run no code of the receiver', async () => {
   await write(user, pool, 'unstake', [1, 2n ** 256n - 1n])
   await write(user, pool, 'arm', [])
-  await until('maturity', Number(params.unbondingSeconds) + 120, async () => {
+  await until('maturity', Number(params.unbondingSeconds) + 300, async () => {
     const list = await staking.read.unbondings([pool.address])
     return list.every(e => e.maturity > 0n) && (await client.getBlock()).timestamp * 1000n > list[0].maturity
   })

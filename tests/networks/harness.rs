@@ -65,6 +65,11 @@ impl Devnet {
         self.run(self.command().args(["full", "add", name]));
     }
 
+    /// Takes a validator out of the network.
+    pub(crate) fn leave(&self, name: &str) {
+        self.run(self.command().args(["validator", "exit", name]));
+    }
+
     /// Runs the node's own command line; its output, or what it says is wrong.
     pub(crate) fn bttc(&self, words: &[&str]) -> Result<String, String> {
         let output =

@@ -117,9 +117,43 @@ async fn downtime_jails_and_votes_change_the_chain_up_to_an_upgrade_that_stops_i
     let devnet = Devnet::start(4, flags);
     a_stopped_validator_is_jailed_and_comes_back(&devnet).await;
     absurd_values_are_refused(&devnet);
+    a_light_client_walks_to_the_head(&devnet).await;
     parameters_change_at_one_height(&devnet).await;
     a_veto_burns_the_deposit(&devnet).await;
     an_unknown_upgrade_stops_every_node(&devnet).await;
+}
+
+/// The other one goes on alone; what comes back is all that was staked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_validators_leaves_and_is_paid_out() {
+    let devnet = Devnet::start(2, "--param emptyBlockIntervalMs=100 --param unbondingSeconds=8");
+    let client = devnet.client("v0");
+    let keys = devnet.json_of(&["keys", "show", "--home", "v1"]);
+    let (owner, key) = (keys["owner"].as_str().unwrap(), keys["consensus"].as_str().unwrap().to_lowercase());
+    devnet.leave("v1");
+    // It holds half of the power, and no more than a third goes at once.
+    until("it is out of the set", 120, async || members(&client).await.len() == 1).await;
+    assert!(!members(&client).await.contains(&key));
+    devnet.node("stop", "v1");
+    let now = height(&client).await;
+    until("the other one goes on alone", 30, async || height(&client).await > now + 10).await;
+    let rpc = devnet.rpc("v0");
+    let shown = || devnet.json_of(&["stake", "show", owner, "--json", "--rpc", &rpc]);
+    assert_eq!(amount(&shown()["unbonding"][0]["value"]), btt(1_000_000));
+    let before = balance(&client, owner).await;
+    let withdraw = ["stake", "withdraw", owner, "--home", "v0", "--yes", "--rpc", &rpc];
+    until("the stake is paid out", 60, async || match devnet.bttc(&withdraw) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(error.contains("nothing can be paid out yet"), "{error}");
+            false
+        }
+    })
+    .await;
+    assert!(shown()["unbonding"].as_array().unwrap().is_empty());
+    assert_eq!(balance(&client, owner).await - before, btt(1_000_000));
+    let last = devnet.bttc(&["stake", "exit", "--home", "v0", "--yes", "--rpc", &rpc]).unwrap_err();
+    assert!(last.contains("LastValidator"), "{last}");
 }
 
 async fn a_stopped_validator_is_jailed_and_comes_back(devnet: &Devnet) {
@@ -143,6 +177,24 @@ async fn a_stopped_validator_is_jailed_and_comes_back(devnet: &Devnet) {
         certificate["signatures"].as_array().unwrap().iter().any(|entry| entry["validator"] == key.as_str())
     })
     .await;
+}
+
+/// The set changed twice by now.
+async fn a_light_client_walks_to_the_head(devnet: &Devnet) {
+    let rpc = devnet.rpc("v1");
+    let words = ["light", "verify", "--genesis", "genesis.json", "--json", "--rpc", &rpc];
+    let verified = devnet.json_of(&words);
+    let number = verified["height"].as_u64().unwrap();
+    assert!(verified["epoch"].as_u64().unwrap() >= 8, "{verified}");
+    let block = call(&devnet.client("v3"), "eth_getBlockByNumber", json!([format!("0x{number:x}"), false])).await;
+    assert_eq!(block["hash"], verified["hash"]);
+    // Another network's genesis file is another trust.
+    let other = std::fs::read_to_string(devnet.home("genesis.json"))
+        .unwrap()
+        .replace("\"rewardRateBps\": 300", "\"rewardRateBps\": 301");
+    std::fs::write(devnet.home("other.json"), other).unwrap();
+    let error = devnet.bttc(&["light", "verify", "--genesis", "other.json", "--rpc", &rpc]).unwrap_err();
+    assert!(error.contains("epoch 2"), "{error}");
 }
 
 fn absurd_values_are_refused(devnet: &Devnet) {

@@ -1,9 +1,11 @@
 //! Building, validating and committing blocks of this chain.
 
-use alloy_consensus::{SignableTransaction, TxEip1559};
+use alloy_consensus::{Header, SignableTransaction, TxEip1559};
 use alloy_primitives::{Address, B256, Bloom, Bytes, Signature, TxKind, U256};
 use bttc_executor::{BuildInput, Error, Executor, Invalid, TransactionSource, Verdict};
-use bttc_genesis::{ChainSpec, DEV_KEYS, GenesisValidator, Preset, REWARD_POOL_SLOT, REWARDS_ADDRESS};
+use bttc_genesis::{
+    ChainSpec, DEV_KEYS, GenesisValidator, LightClient, Preset, REWARD_POOL_SLOT, REWARDS_ADDRESS, SetChange,
+};
 use bttc_state::{MemoryFaults, MemoryStore, StateRead, StateStore, StoreOptions};
 use bttc_types::{Block, Certificate, RecoveredTransaction, SecretKey, Transaction};
 use std::sync::Arc;
@@ -265,4 +267,80 @@ fn the_oldest_candidate_goes_and_can_still_be_decided() {
     let executed = executor.validate(first.encode(), &|_| None).unwrap();
     executor.commit(&executed, &certify(&executor, first), true).unwrap();
     assert_eq!(executor.head_hash().unwrap(), first.hash());
+}
+
+/// The chain of one validator, so many empty blocks long.
+fn chain_of(blocks: u64) -> Executor {
+    let (executor, _) = chain();
+    let mut last = genesis_certificate(&executor);
+    for _ in 0..blocks {
+        let (block, _) = build(&executor, last, vec![]);
+        let executed = executor.executed(&block.hash()).unwrap();
+        last = certify(&executor, &block);
+        executor.commit(&executed, &last, true).unwrap();
+    }
+    executor
+}
+
+#[test]
+fn a_light_client_takes_what_proves_itself_and_nothing_else() {
+    let executor = chain_of(65);
+    let genesis = executor.store().genesis_hash().unwrap().unwrap();
+    let mut light = LightClient::new(executor.spec(), genesis).unwrap();
+    for epoch in 2..=4 {
+        let change = executor.set_change(epoch).unwrap().expect("the set of each epoch has a proof");
+        let refused = |light: &LightClient, what: &str, spoil: &dyn Fn(&mut SetChange)| {
+            let mut spoiled = change.clone();
+            spoil(&mut spoiled);
+            assert_ne!(spoiled, change, "{what}");
+            let mut light = light.clone();
+            assert!(light.apply(&spoiled).is_err(), "{what} of epoch {epoch} passes");
+            assert_eq!(light.epoch(), epoch - 1);
+        };
+        refused(&light, "another state root", &|change| change.header.state_root = B256::repeat_byte(1));
+        refused(&light, "another height", &|change| change.header.number += 1);
+        refused(&light, "another round", &|change| change.certificate.round += 1);
+        refused(&light, "no signature", &|change| change.certificate.signatures.clear());
+        refused(&light, "more power", &|change| change.validators[0].power += 1);
+        refused(&light, "another validator", &|change| change.validators[0].address = Address::repeat_byte(2));
+        refused(&light, "nobody", &|change| change.validators.clear());
+        for field in [0, 1, 2] {
+            // Every byte of the proofs counts.
+            let length = |change: &SetChange| match field {
+                0 => change.account.len(),
+                1 => change.account_proof.iter().map(|node| node.len()).sum(),
+                _ => change.storage_proof.iter().map(|node| node.len()).sum::<usize>(),
+            };
+            for position in 0..length(&change) {
+                refused(&light, "a flipped byte", &|change| {
+                    let parts: Vec<&mut Bytes> = match field {
+                        0 => vec![&mut change.account],
+                        1 => change.account_proof.iter_mut().collect(),
+                        _ => change.storage_proof.iter_mut().collect(),
+                    };
+                    let mut left = position;
+                    for part in parts {
+                        if left < part.len() {
+                            let mut bytes = part.to_vec();
+                            bytes[left] ^= 1;
+                            *part = bytes.into();
+                            return;
+                        }
+                        left -= part.len();
+                    }
+                });
+            }
+        }
+        // Not in order either.
+        if let Some(next) = executor.set_change(epoch + 1).unwrap() {
+            assert!(light.clone().apply(&next).is_err());
+        }
+        light.apply(&change).unwrap();
+        assert!(light.apply(&change).is_err(), "twice");
+    }
+    let head = executor.head_header().unwrap();
+    let certificate = executor.store().certificate(head.number).unwrap().unwrap();
+    light.verify_header(&head, &certificate).unwrap();
+    let other = Header { gas_used: 1, ..head };
+    assert!(light.verify_header(&other, &certificate).is_err());
 }

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// How long a transaction may take to become final before the command gives up waiting.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Gas beyond the estimate; what is not used is not paid.
+const GAS_MARGIN: u64 = 100_000;
+
 /// What somebody wants.
 pub(crate) struct Intent {
     /// In words, for the person who is asked.
@@ -121,8 +124,8 @@ impl<'a> Sender<'a> {
         });
         let result: Bytes = self.client.ask("eth_call", rpc_params![&call, "pending"])?;
         let gas: U64 = self.client.ask("eth_estimateGas", rpc_params![&call])?;
-        // What the estimate saw may have changed when the transaction is executed.
-        let gas_limit = gas.to::<u64>().saturating_mul(5) / 4;
+        // What the estimate saw may have changed when the transaction is executed: an entry more may be mature by then.
+        let gas_limit = (gas.to::<u64>().saturating_mul(5) / 4).saturating_add(GAS_MARGIN);
         let (max_fee, tip) = self.fees()?;
         let cost = U256::from(max_fee).saturating_mul(U256::from(gas_limit));
         let balance: U256 = self.client.ask("eth_getBalance", rpc_params![self.address(), "latest"])?;
@@ -166,7 +169,12 @@ impl<'a> Sender<'a> {
         eprintln!("  sent     {hash}");
         let receipt = self.wait(hash)?;
         if receipt.status.is_zero() {
-            bail!("the transaction {hash} is in block {}, but failed there", receipt.block_number);
+            let why = if receipt.gas_used.to::<u64>() >= gas_limit / 64 * 63 {
+                "it ran out of gas"
+            } else {
+                "it failed there"
+            };
+            bail!("the transaction {hash} is in block {}, but {why}", receipt.block_number);
         }
         let fee = receipt.effective_gas_price.saturating_mul(U256::from(receipt.gas_used));
         eprintln!("Final in block {}, fee {}.", receipt.block_number, btt(fee));

@@ -112,6 +112,7 @@ pub(crate) fn run(command: StakeCommand) -> eyre::Result<()> {
         StakeCommand::Withdraw { account, send } => {
             let sender = Sender::new(&send)?;
             let delegator = account.unwrap_or_else(|| sender.address());
+            something_mature(&sender.client, delegator)?;
             let words = format!("Pay out what of {delegator}'s stake has unbonded");
             let call = IStaking::withdrawCall { delegator };
             sender.send(&intent(words, U256::ZERO, &call), |logs| {
@@ -171,6 +172,30 @@ fn proofs(send: &SendArgs, file: Option<&Path>, owner: Address) -> eyre::Result<
             KeyProofs::make(&home, &password, owner)
         }
     }
+}
+
+/// Says so when there is nothing to be paid out: the module takes that for a success.
+fn something_mature(client: &Client, delegator: Address) -> eyre::Result<()> {
+    let now = head_seconds(client)?.saturating_mul(1_000);
+    let entries = client.view(STAKING_ADDRESS, &IStaking::unbondingsCall { delegator })?;
+    if entries.iter().any(|entry| entry.maturity > 0 && entry.maturity <= now) {
+        return Ok(());
+    }
+    let next = entries.iter().map(|entry| entry.maturity).filter(|maturity| *maturity > 0).min();
+    match next {
+        Some(at) => {
+            bail!("nothing can be paid out yet: the next of it in {} s", at.saturating_sub(now).div_ceil(1_000))
+        }
+        None if entries.is_empty() => bail!("{delegator} has no stake on its way out"),
+        None => bail!("nothing can be paid out yet: its power is still in force"),
+    }
+}
+
+/// Time of the head, seconds.
+fn head_seconds(client: &Client) -> eyre::Result<u64> {
+    let head: Value = client.ask("eth_getBlockByNumber", rpc_params!["latest", false])?;
+    let time: Option<U64> = head.get("timestamp").and_then(|value| serde_json::from_value(value.clone()).ok());
+    Ok(time.unwrap_or_default().to())
 }
 
 fn own_validator(sender: &Sender<'_>) -> eyre::Result<u32> {
@@ -275,14 +300,13 @@ fn show_account(account: Address, read: &ReadArgs) -> eyre::Result<()> {
         let (amount, rewards) = (field(&entry, "amount"), field(&entry, "rewards"));
         println!("  at validator {}: {}, rewards {}", field(&entry, "validator"), btt(amount), btt(rewards));
     }
-    let head: Value = client.ask("eth_getBlockByNumber", rpc_params!["latest", false])?;
-    let now: U64 = head.get("timestamp").and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default();
+    let now = head_seconds(&client)?;
     for entry in list("unbonding") {
         let maturity = field(&entry, "maturityMs").saturating_to::<u64>() / 1_000;
         let when = match maturity {
             0 => "begins to unbond when its power has left the set".to_owned(),
-            at if at <= now.to::<u64>() => "can be withdrawn".to_owned(),
-            at => format!("can be withdrawn in {} s", at - now.to::<u64>()),
+            at if at <= now => "can be withdrawn".to_owned(),
+            at => format!("can be withdrawn in {} s", at - now),
         };
         let target = field(&entry, "target");
         let target = if target.is_zero() { String::new() } else { format!(", goes to validator {target}") };
