@@ -1,13 +1,13 @@
 //! Writes well-formed inputs into `corpus/`, one folder a target: where a fuzzer begins.
 
-use alloy_primitives::{Address, B256, hex};
+use alloy_primitives::{Address, B256, U256, hex};
+use alloy_sol_types::SolCall;
 use bttc_engine::{BlocksRequest, CertifiedBlock, FileGuard, Message, Wal, encode_blocks};
 use bttc_fuzz::{executor, key, spec};
+use bttc_modules::interfaces::{IBtt, IGovernance, IRewards, IStaking};
 use bttc_node::{Offer, PeerRequest, encode_answer, offers, pieces, tail};
 use bttc_state::snapshot::Import;
-use bttc_types::{
-    Block, Part, Proposal, SignedProposal, SignedVote, SigningDomain, Vote, VoteKind, split_into_parts,
-};
+use bttc_types::{Block, Part, Proposal, SignedProposal, SignedVote, SigningDomain, Vote, VoteKind, split_into_parts};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,8 +69,9 @@ fn main() {
     put("requests", "blocks", &PeerRequest::Blocks(BlocksRequest { from: 1, count: 16 }).encode());
     put("requests", "offers", &PeerRequest::Offers.encode());
     put("requests", "tail", &PeerRequest::Tail(3).encode());
-    let mut import = Import::open(Arc::new(bttc_state::MemoryStore::new()), store.head().expect("a head"))
-        .expect("memory opens");
+    put("requests", "set-changes", &PeerRequest::SetChanges(2).encode());
+    let mut import =
+        Import::open(Arc::new(bttc_state::MemoryStore::new()), store.head().expect("a head")).expect("memory opens");
     let wanted = import.next_pieces(4);
     put("requests", "pieces", &PeerRequest::Pieces(3, wanted.clone()).encode());
     put("requests", "offer", &encode_answer::<Offer>(&offers(&[Arc::clone(store)]).expect("memory reads")));
@@ -100,13 +101,70 @@ fn main() {
         (8, r#"["0x1111111111111111111111111111111111111111",{"blockNumber":"0x1"}]"#),
         (10, r#"["0x1111111111111111111111111111111111111111","0x0","safe"]"#),
         (12, r#"["0x1111111111111111111111111111111111111111",["0x0","0x1"],"0x2"]"#),
-        (13, r#"[{"from":"0x1111111111111111111111111111111111111111","to":"0x1111111111111111111111111111111111111112","gas":"0x5208","value":"0x1","data":"0x60"},"latest",{"0x1111111111111111111111111111111111111112":{"code":"0x6001","balance":"0x1","stateDiff":{}}},{"number":"0x9"}]"#),
+        (
+            13,
+            r#"[{"from":"0x1111111111111111111111111111111111111111","to":"0x1111111111111111111111111111111111111112","gas":"0x5208","value":"0x1","data":"0x60"},"latest",{"0x1111111111111111111111111111111111111112":{"code":"0x6001","balance":"0x1","stateDiff":{}}},{"number":"0x9"}]"#,
+        ),
         (14, r#"[{"accessList":[],"maxFeePerGas":"0x1","type":"0x2"}]"#),
         (17, r#"["0x4","latest",[10,50.5]]"#),
-        (18, r#"[{"fromBlock":"0x0","toBlock":"latest","address":["0x1111111111111111111111111111111111111111"],"topics":[null,["0x1111111111111111111111111111111111111111111111111111111111111111"]]}]"#),
-        (23, r#"["0x01"]"#),
+        (
+            18,
+            r#"[{"fromBlock":"0x0","toBlock":"latest","address":["0x1111111111111111111111111111111111111111"],"topics":[null,["0x1111111111111111111111111111111111111111111111111111111111111111"]]}]"#,
+        ),
+        (22, r#"["0x1111111111111111111111111111111111111111","0x1"]"#),
+        (27, r#"["0x2"]"#),
+        (31, r#"["0x01"]"#),
     ];
     for (method, params) in rpc {
         put("rpc", &method.to_string(), &[&[*method], params.as_bytes()].concat());
     }
+    modules();
+}
+
+/// Calls one after the other: module, caller, value as a power of two, length, input; 0xff is a block.
+fn modules() {
+    let call = |module: u8, caller: u8, value: u8, input: Vec<u8>| {
+        let length = (input.len() as u16).to_be_bytes();
+        [vec![module, caller, value, length[0], length[1]], input].concat()
+    };
+    let block = || vec![0xff, 0, 0, 0, 0];
+    let all = U256::MAX;
+    put(
+        "modules",
+        "stake",
+        &[
+            call(0, 1, 20, IStaking::delegateCall { id: 1 }.abi_encode()),
+            block(),
+            call(0, 1, 0, IStaking::undelegateCall { id: 1, amount: all }.abi_encode()),
+            [block(), block(), block()].concat(),
+            call(0, 2, 0, IStaking::withdrawCall { delegator: Address::with_last_byte(1) }.abi_encode()),
+            call(0, 1, 0, IStaking::claimRewardsCall { id: 1 }.abi_encode()),
+        ]
+        .concat(),
+    );
+    let split = IGovernance::Split { yes: 10_000, no: 0, abstain: 0, veto: 0 };
+    put(
+        "modules",
+        "vote",
+        &[
+            call(1, 1, 10, IGovernance::proposeTextCall { title: "t".into(), description: String::new() }.abi_encode()),
+            block(),
+            call(1, 0, 0, IGovernance::voteAsValidatorCall { id: 1, split: split.clone() }.abi_encode()),
+            call(1, 0, 0, IGovernance::voteCall { id: 1, validators: vec![1], split }.abi_encode()),
+            [block(), block()].concat(),
+            call(1, 1, 0, IGovernance::withdrawDepositCall { id: 1 }.abi_encode()),
+        ]
+        .concat(),
+    );
+    put(
+        "modules",
+        "views",
+        &[
+            call(0, 1, 0, IStaking::validatorCall { id: 1 }.abi_encode()),
+            call(0, 1, 0, IStaking::validatorSetCall { epochNumber: 0 }.abi_encode()),
+            call(2, 1, 0, IRewards::missedCall { id: 1 }.abi_encode()),
+            call(3, 1, 0, IBtt::transferCall { to: Address::with_last_byte(2), value: U256::from(5) }.abi_encode()),
+        ]
+        .concat(),
+    );
 }
