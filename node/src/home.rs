@@ -40,6 +40,11 @@ impl Home {
         self.data().join("joining")
     }
 
+    /// The way along the validator sets, until it goes into that database.
+    pub(crate) fn joining_sets(&self) -> PathBuf {
+        self.data().join("joining-sets")
+    }
+
     /// Snapshots that this node offers.
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.data().join("snapshots")

@@ -9,13 +9,14 @@ use crate::metrics::Metrics;
 use crate::node::{network_config, rocks_options};
 use crate::ops::{self, Ops};
 use crate::snapshots::no_answer;
+use crate::spool::Spool;
 use bttc_executor::genesis_block;
-use bttc_genesis::{ChainSpec, LightClient, SetChange};
+use bttc_genesis::{ChainSpec, LightClient};
 use bttc_network::{Incoming, Keypair, NetworkHandle, Verdict};
 use bttc_node::{PeerRequest, SetWalk, StateSync, SyncAction, finish_import};
 use bttc_rpc::{NodeApi, NodeStatus};
+use bttc_state::RocksStore;
 use bttc_state::snapshot::Import;
-use bttc_state::{RocksStore, StateStore, StoreOptions};
 use bttc_types::{Block, SecretKey, SigningDomain, Transaction};
 use eyre::{Context, eyre};
 use futures::future::BoxFuture;
@@ -90,8 +91,13 @@ async fn run(
     incoming: &mut tokio::sync::mpsc::Receiver<Incoming>,
     status: &RwLock<NodeStatus>,
 ) -> eyre::Result<()> {
-    let changes = Arc::new(Mutex::new(Vec::new()));
-    let walk = SetWalk::new(LightClient::new(spec, genesis.hash())?, Arc::clone(&changes));
+    std::fs::create_dir_all(home.data())?;
+    let changes = Arc::new(Mutex::new(Spool::create(&home.joining_sets())));
+    let keep = Arc::clone(&changes);
+    let walk = SetWalk::new(
+        LightClient::new(spec, genesis.hash())?,
+        Box::new(move |change| keep.lock().push(&alloy_rlp::encode(change))),
+    );
     let resume = resumable(&home.joining(), config);
     if let Some(pivot) = resume {
         let folder = home.joining();
@@ -155,8 +161,9 @@ async fn run(
                 }
                 SyncAction::Finish(finished) => {
                     let height = finished.offer.header.number;
+                    // Before the import counts as finished: this node must be able to show the way to others.
+                    keep_set_changes(&finished.import, &mut changes.lock())?;
                     finish_import(finished.import, &finished.offer.certificate, &finished.tail, genesis)?;
-                    keep_set_changes(&home.joining(), config, &changes.lock())?;
                     put_in_place(home)?;
                     tracing::info!(height, seconds = start.elapsed().as_secs(), "the snapshot is complete");
                     return Ok(());
@@ -192,15 +199,15 @@ fn tell(sync: &StateSync, start: Instant, status: &RwLock<NodeStatus>) {
     );
 }
 
-/// The way along the validator sets goes into the database, so that this node can show it to others.
-fn keep_set_changes(path: &Path, config: &Config, changes: &[SetChange]) -> eyre::Result<()> {
-    let kv = RocksStore::open(path, &rocks_options(config))?;
-    let store = StateStore::open(Arc::new(kv), StoreOptions::default())?;
+/// The way along the validator sets goes into the database.
+fn keep_set_changes(import: &Import, changes: &mut Spool) -> eyre::Result<()> {
     // The first change is the one to epoch 2: epochs 0 and 1 have the genesis set.
-    for (epoch, change) in (2u64..).zip(changes) {
-        store.put_set_change(epoch, &alloy_rlp::encode(change))?;
-    }
-    Ok(())
+    let mut epoch = 2u64;
+    changes.read(|record| {
+        import.put_set_change(epoch, record)?;
+        epoch = epoch.saturating_add(1);
+        Ok(())
+    })
 }
 
 /// The complete database takes its place.

@@ -18,6 +18,7 @@ mod reporter;
 mod shell;
 mod signer;
 mod snapshots;
+mod spool;
 mod wallet;
 
 use clap::FromArgMatches;

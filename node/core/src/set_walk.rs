@@ -5,20 +5,26 @@ use crate::state_sync::Trust;
 use alloy_consensus::Header;
 use bttc_genesis::{LightClient, SetChange};
 use bttc_types::Certificate;
-use parking_lot::Mutex;
-use std::sync::Arc;
 
-/// A walk, and the records that it has verified, shared with whoever stores them in the end.
-#[derive(Debug)]
+/// Takes the records that a walk has verified, in order: there may be too many for memory.
+pub type Keep = Box<dyn FnMut(&SetChange) + Send>;
+
+/// A walk along the set changes.
 pub struct SetWalk {
     light: LightClient,
-    changes: Arc<Mutex<Vec<SetChange>>>,
+    keep: Keep,
+}
+
+impl std::fmt::Debug for SetWalk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SetWalk").field("epoch", &self.light.epoch()).finish_non_exhaustive()
+    }
 }
 
 impl SetWalk {
-    /// A walk that begins where `light` is. The records go to `changes`.
-    pub fn new(light: LightClient, changes: Arc<Mutex<Vec<SetChange>>>) -> Self {
-        Self { light, changes }
+    /// A walk that begins where `light` is.
+    pub fn new(light: LightClient, keep: Keep) -> Self {
+        Self { light, keep }
     }
 }
 
@@ -44,7 +50,7 @@ impl Trust for SetWalk {
         let count = changes.len();
         for change in changes {
             self.light.apply(&change).map_err(|error| error.to_string())?;
-            self.changes.lock().push(change);
+            (self.keep)(&change);
         }
         Ok(count)
     }

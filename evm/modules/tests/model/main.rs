@@ -409,7 +409,7 @@ impl Run {
         // Every fourth validator is away half of the time.
         let signers: BTreeSet<u16> = (0u16..)
             .zip(&set)
-            .filter(|(_, member)| member.id % 4 != 0 || height / 60 % 2 == 0 || self.rng.random_bool(0.2))
+            .filter(|(_, member)| member.id % 4 != 0 || (height / 60).is_multiple_of(2) || self.rng.random_bool(0.2))
             .map(|(index, _)| index)
             .collect();
         let proposer = *set.choose(&mut self.rng).unwrap();

@@ -269,6 +269,16 @@ impl Import {
         Ok(())
     }
 
+    /// Keeps the record of the change to the set of an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn put_set_change(&self, epoch: u64, record: &[u8]) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.put(Table::SetChanges, epoch.to_be_bytes(), record);
+        self.kv.write(batch, false)
+    }
+
     /// Ends a complete import: the store is then the store of a node whose head is the pivot. `record` is the pivot's
     /// block, `ancestors` the headers before it, as far back as blocks can ask for their hashes, and `genesis` the
     /// genesis block. All must have been checked.
