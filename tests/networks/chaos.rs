@@ -81,8 +81,16 @@ impl Drop for SmallDisk {
     }
 }
 
-/// The faults, one at a time, each healed before the next.
-async fn storm(cluster: &mut Cluster, clients: &[HttpClient], disk: &SmallDisk, full: usize, until_then: Instant) {
+/// The faults, one at a time, each healed before the next. Whoever was away for so long that it is in jail is taken out of it.
+/// Gives the transactions that did so.
+async fn storm(
+    cluster: &mut Cluster,
+    clients: &[HttpClient],
+    disk: &SmallDisk,
+    full: usize,
+    until_then: Instant,
+) -> Vec<B256> {
+    let mut unjailed = Vec::new();
     let seed = std::env::var("BTTC_CHAOS_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
@@ -137,8 +145,11 @@ async fn storm(cluster: &mut Cluster, clients: &[HttpClient], disk: &SmallDisk, 
         let goal = height_of(other).await.unwrap_or(0) + 3;
         let what = format!("{name} of node {index}: it is back at height {goal}");
         until(&what, 120, async || height_of(&clients[index]).await.is_some_and(|height| height >= goal)).await;
+        let rpc = cluster.members[index].rpc.clone();
+        unjailed.extend(cluster.members.iter().filter_map(|member| member.unjail(&rpc)));
     }
-    eprintln!("faults: {counts:?}");
+    eprintln!("faults: {counts:?}, {} times out of jail", unjailed.len());
+    unjailed
 }
 
 /// Every accepted transaction is in exactly one block, the same on all nodes.
@@ -191,7 +202,7 @@ async fn chaos_loses_nothing_and_repeats_nothing() {
     let senders: Vec<_> =
         (0..3).map(|account| tokio::spawn(submit(clients.clone(), account, Arc::clone(&stop)))).collect();
     let end = Instant::now() + Duration::from_secs(seconds);
-    storm(&mut cluster, &clients, &disk, full, end).await;
+    let mut accepted = storm(&mut cluster, &clients, &disk, full, end).await;
 
     // More than a third away: nothing is final until they are back, whether they are cut off or stand still.
     for cut in [true, false] {
@@ -211,7 +222,6 @@ async fn chaos_loses_nothing_and_repeats_nothing() {
     }
 
     stop.store(true, Ordering::Release);
-    let mut accepted = Vec::new();
     for sender in senders {
         accepted.extend(sender.await.unwrap());
     }

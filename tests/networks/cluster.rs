@@ -106,6 +106,8 @@ impl Cluster {
             let keys = member.keys();
             let (consensus, owner) = (keys["consensus"].as_str().unwrap(), keys["owner"].as_str().unwrap());
             command.args(["--validator", &format!("{consensus}:{owner}:1000")]);
+            // All of its stake is bonded; leaving jail costs gas.
+            command.args(["--fund", &format!("{owner}=1000")]);
         }
         run(&mut command);
         if plan.accounts > 0 {
@@ -301,6 +303,22 @@ impl Member {
     /// A client with a short patience.
     pub(crate) fn client(&self) -> HttpClient {
         HttpClientBuilder::default().request_timeout(Duration::from_secs(3)).build(&self.rpc).unwrap()
+    }
+
+    /// Ends the jail of its validator if it is in one and its time is over, with a transaction through `rpc`. Gives the
+    /// transaction's hash.
+    pub(crate) fn unjail(&self, rpc: &str) -> Option<B256> {
+        let key = self.keys()["consensus"].as_str().unwrap().to_owned();
+        let output = bttc().args(["stake", "validator", &key, "--json", "--rpc", rpc]).output().unwrap();
+        let state: Value = serde_json::from_slice(&output.stdout).ok()?;
+        if state["jailed"] != true {
+            return None;
+        }
+        let mut command = bttc();
+        command.args(["stake", "unjail", "--yes", "--json", "--rpc", rpc, "--home"]).arg(&self.home);
+        let output = command.output().unwrap();
+        let sent: Value = serde_json::from_slice(&output.stdout).ok()?;
+        sent["transactionHash"].as_str()?.parse().ok()
     }
 
     /// What it has logged.
