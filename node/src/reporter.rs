@@ -7,8 +7,8 @@ use crate::clock;
 use crate::gossip::Intake;
 use crate::metrics::Metrics;
 use crate::shell::EngineView;
-use alloy_consensus::TxEip1559;
-use alloy_primitives::{Address, Bytes, TxKind, U256};
+use alloy_consensus::{Header, TxEip1559};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::{TransactionInput, TransactionRequest};
 use alloy_sol_types::SolCall;
 use bttc_executor::simulate::{CallContext, CallError, TRANSACTION_GAS_CAP};
@@ -32,8 +32,10 @@ const TURN_MS: u64 = 3_000;
 const LONGEST_TURN_MS: u64 = 30_000;
 /// After a transaction, or a refusal: how long until the next attempt.
 const RETRY_MS: u64 = 30_000;
-/// Tip of an evidence transaction, wei for each unit of gas.
-const TIP: u64 = 1_000_000_000;
+/// Pieces of evidence that are tried at one look.
+const MOST_TRIES: usize = 32;
+/// Least tip of an evidence transaction, wei for each unit of gas.
+const LEAST_TIP: u64 = 1_000_000_000;
 
 /// Reports offenders.
 pub(crate) struct Reporter {
@@ -47,48 +49,87 @@ pub(crate) struct Reporter {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// What was done about an offender.
+/// The latest transaction of a reporter.
 #[derive(Clone, Copy)]
-enum Case {
-    /// Monotonic milliseconds of the next attempt.
-    Open(u64),
-    /// It is slashed.
-    Closed,
+struct Sent {
+    hash: B256,
+    offender: Address,
+    nonce: u64,
+    max_fee: u128,
+    tip: u128,
+}
+
+/// What is known between two looks.
+#[derive(Default)]
+struct Cases {
+    /// When each offender's turn is, monotonic milliseconds; nothing once it is slashed.
+    offenders: BTreeMap<Address, Option<u64>>,
+    /// When a refused piece may be tried again.
+    refused: BTreeMap<B256, u64>,
+    sent: Option<Sent>,
+}
+
+/// What came of an attempt.
+enum Outcome {
+    /// It is slashed already.
+    Slashed,
+    /// A transaction is on its way.
+    Sent(Sent),
+    /// One is already, and dear enough.
+    Waiting,
 }
 
 impl Reporter {
     /// Looks at the node's evidence until the node ends.
     pub(crate) async fn run(self) {
         let reporter = Arc::new(self);
-        let mut cases: BTreeMap<Address, Case> = BTreeMap::new();
+        let mut cases = Cases::default();
         loop {
             tokio::time::sleep(LOOK).await;
-            // One piece for each offender is enough: it is slashed once.
-            let mut offenders: BTreeMap<Address, Evidence> = BTreeMap::new();
-            for evidence in &reporter.view.read().evidence {
-                offenders.entry(evidence.validator()).or_insert_with(|| evidence.clone());
+            if reporter.view.read().evidence.is_empty() {
+                continue;
             }
-            for (validator, evidence) in offenders {
-                let now = clock::now().mono_ms;
-                let case =
-                    *cases.entry(validator).or_insert_with(|| Case::Open(now.saturating_add(reporter.turn_ms())));
-                let due = matches!(case, Case::Open(at) if at <= now);
-                if !due || reporter.own == Some(validator) {
-                    continue;
-                }
-                let worker = Arc::clone(&reporter);
-                let next = match tokio::task::spawn_blocking(move || worker.attempt(&evidence)).await {
-                    Ok(Ok(true)) => Case::Closed,
-                    Ok(Ok(false)) => Case::Open(now.saturating_add(RETRY_MS)),
-                    Ok(Err(error)) => {
-                        tracing::warn!(%validator, %error, "evidence cannot be reported now; it is tried again");
-                        Case::Open(now.saturating_add(RETRY_MS))
-                    }
-                    Err(_) => return,
-                };
-                cases.insert(validator, next);
+            let worker = Arc::clone(&reporter);
+            match tokio::task::spawn_blocking(move || worker.look(cases)).await {
+                Ok(next) => cases = next,
+                Err(_) => return,
             }
         }
+    }
+
+    /// Tries what is due. An offender can make many pieces of evidence against itself that prove nothing to the chain, so one
+    /// that is refused does not hold up the next.
+    fn look(&self, mut cases: Cases) -> Cases {
+        let now = clock::now().mono_ms;
+        cases.refused.retain(|_, until| *until > now);
+        let known: Vec<Evidence> = self.view.read().evidence.iter().cloned().collect();
+        let mut tries = 0;
+        for evidence in known {
+            let offender = evidence.validator();
+            let turn = *cases.offenders.entry(offender).or_insert_with(|| Some(now.saturating_add(self.turn_ms())));
+            let due = turn.is_some_and(|at| at <= now) && !cases.refused.contains_key(&evidence.hash());
+            if !due || self.own == Some(offender) || tries >= MOST_TRIES {
+                continue;
+            }
+            tries += 1;
+            match self.attempt(&evidence, cases.sent) {
+                Ok(Outcome::Slashed) => {
+                    cases.offenders.insert(offender, None);
+                }
+                Ok(Outcome::Waiting) => {
+                    cases.offenders.insert(offender, Some(now.saturating_add(RETRY_MS)));
+                }
+                Ok(Outcome::Sent(sent)) => {
+                    cases.sent = Some(sent);
+                    cases.offenders.insert(offender, Some(now.saturating_add(RETRY_MS)));
+                }
+                Err(error) => {
+                    tracing::warn!(validator = %offender, height = evidence.height(), %error, "evidence cannot be reported now");
+                    cases.refused.insert(evidence.hash(), now.saturating_add(RETRY_MS));
+                }
+            }
+        }
+        cases
     }
 
     /// How long this node lets others go first: by its place in the set.
@@ -101,48 +142,31 @@ impl Reporter {
         place.unwrap_or(0).saturating_mul(TURN_MS).min(LONGEST_TURN_MS)
     }
 
-    /// Reports an offender; true when it is slashed already.
-    fn attempt(&self, evidence: &Evidence) -> eyre::Result<bool> {
+    /// Reports an offender, unless it is slashed already or a transaction that does so waits.
+    fn attempt(&self, evidence: &Evidence, before: Option<Sent>) -> eyre::Result<Outcome> {
         let header = self.executor.head_header()?;
         let reporter = self.key.address();
         let input = IStaking::submitEvidenceCall { evidence: alloy_rlp::encode(evidence).into() }.abi_encode();
-        let needed = self.executor.store().view(Some(header.number), |view| {
-            let env = self.executor.env_of(&header, 0);
-            let offender = staking::views::by_account(&mut ReadHost::new(env.clone(), view), evidence.validator());
-            if offender.map_err(|fault| eyre!("{fault}"))?.is_some_and(|info| info.tombstoned) {
-                return Ok(None);
+        let Some((gas, nonce)) = self.cost(&header, evidence.validator(), &input)? else { return Ok(Outcome::Slashed) };
+        let base_fee = u128::from(self.executor.next_base_fee()?);
+        let mut tip = u128::from(LEAST_TIP).max(base_fee / 10);
+        let mut max_fee = base_fee.saturating_mul(2).saturating_add(tip);
+        let mut nonce = self.intake.pool.next_nonce(&reporter).unwrap_or(nonce);
+        if let Some(sent) = before.filter(|sent| self.intake.pool.get(&sent.hash).is_some()) {
+            // One at a time; and one that has become too cheap is replaced, which costs an eighth more.
+            if sent.offender != evidence.validator() || sent.max_fee >= base_fee.saturating_add(sent.tip) {
+                return Ok(Outcome::Waiting);
             }
-            let call = CallContext {
-                state: view,
-                header: &header,
-                spec: self.executor.spec(),
-                env,
-                code_cache: self.executor.code_cache(),
-                state_overrides: None,
-                block_overrides: None,
-                gas_cap: TRANSACTION_GAS_CAP,
-            };
-            let request = TransactionRequest::default()
-                .from(reporter)
-                .to(STAKING_ADDRESS)
-                .input(TransactionInput::new(Bytes::from(input.clone())));
-            let gas = call.estimate_gas(request).map_err(|error| match error {
-                CallError::Reverted(data) => {
-                    eyre!("refused: {}", bttc_modules::explain(&data).unwrap_or_else(|| data.to_string()))
-                }
-                other => eyre!(other),
-            })?;
-            let nonce = view.account(reporter)?.map_or(0, |account| account.nonce);
-            Ok::<_, eyre::Report>(Some((gas, nonce)))
-        })??;
-        let Some((gas, nonce)) = needed else { return Ok(true) };
-        let base_fee = self.executor.next_base_fee()?;
+            nonce = sent.nonce;
+            tip = tip.max(sent.tip.saturating_mul(9) / 8 + 1);
+            max_fee = max_fee.max(sent.max_fee.saturating_mul(9) / 8 + 1).max(tip);
+        }
         let transaction = TxEip1559 {
             chain_id: self.executor.spec().chain_id(),
-            nonce: self.intake.pool.next_nonce(&reporter).unwrap_or(nonce),
+            nonce,
             gas_limit: gas.saturating_mul(5) / 4,
-            max_fee_per_gas: u128::from(base_fee.saturating_mul(2).saturating_add(TIP)),
-            max_priority_fee_per_gas: u128::from(TIP),
+            max_fee_per_gas: max_fee,
+            max_priority_fee_per_gas: tip,
             to: TxKind::Call(STAKING_ADDRESS),
             value: U256::ZERO,
             access_list: Default::default(),
@@ -152,6 +176,38 @@ impl Reporter {
         let hash = self.intake.local(signed)?;
         self.metrics.evidence_reported.inc();
         tracing::warn!(validator = %evidence.validator(), height = evidence.height(), %hash, "evidence reported");
-        Ok(false)
+        Ok(Outcome::Sent(Sent { hash, offender: evidence.validator(), nonce, max_fee, tip }))
+    }
+
+    /// Gas of a report at the head, and the reporter's nonce; nothing when the offender is slashed already.
+    fn cost(&self, header: &Header, offender: Address, input: &[u8]) -> eyre::Result<Option<(u64, u64)>> {
+        let reporter = self.key.address();
+        self.executor.store().view(Some(header.number), |view| {
+            let env = self.executor.env_of(header, 0);
+            let info = staking::views::by_account(&mut ReadHost::new(env.clone(), view), offender);
+            if info.map_err(|fault| eyre!("{fault}"))?.is_some_and(|info| info.tombstoned) {
+                return Ok(None);
+            }
+            let call = CallContext {
+                state: view,
+                header,
+                spec: self.executor.spec(),
+                env,
+                code_cache: self.executor.code_cache(),
+                state_overrides: None,
+                block_overrides: None,
+                gas_cap: TRANSACTION_GAS_CAP,
+            };
+            let input = TransactionInput::new(Bytes::copy_from_slice(input));
+            let request = TransactionRequest::default().from(reporter).to(STAKING_ADDRESS).input(input);
+            let gas = call.estimate_gas(request).map_err(|error| match error {
+                CallError::Reverted(data) => {
+                    eyre!("refused: {}", bttc_modules::explain(&data).unwrap_or_else(|| data.to_string()))
+                }
+                other => eyre!(other),
+            })?;
+            let nonce = view.account(reporter)?.map_or(0, |account| account.nonce);
+            Ok(Some((gas, nonce)))
+        })?
     }
 }

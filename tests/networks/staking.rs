@@ -113,7 +113,7 @@ async fn who_signs_twice_is_slashed_with_its_delegators_and_the_reporter_is_paid
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downtime_jails_and_votes_change_the_chain_up_to_an_upgrade_that_stops_it() {
-    let flags = "--param emptyBlockIntervalMs=100 --param downtimeWindow=100 --param votingSeconds=6 --param executionDelaySeconds=2";
+    let flags = "--param emptyBlockIntervalMs=100 --param downtimeWindow=100 --param votingSeconds=12 --param executionDelaySeconds=2";
     let devnet = Devnet::start(4, flags);
     a_stopped_validator_is_jailed_and_comes_back(&devnet).await;
     absurd_values_are_refused(&devnet);
@@ -164,10 +164,10 @@ async fn a_stopped_validator_is_jailed_and_comes_back(devnet: &Devnet) {
     until("downtime jails", 120, async || validator(devnet, &key)["jailed"].as_bool().unwrap()).await;
     let jailed = validator(devnet, &key);
     assert_eq!(amount(&jailed["tokens"]), btt(999_000), "0.1 % of the pool");
-    until("it is out of the set", 60, async || !members(&client).await.contains(&key)).await;
-    devnet.node("start", "v2");
     let early = devnet.bttc(&["stake", "unjail", "--home", "v2", "--yes", "--rpc", &rpc]).unwrap_err();
     assert!(early.contains("StillJailed"), "{early}");
+    until("it is out of the set", 60, async || !members(&client).await.contains(&key)).await;
+    devnet.node("start", "v2");
     until("unjailing", 60, async || devnet.bttc(&["stake", "unjail", "--home", "v2", "--yes", "--rpc", &rpc]).is_ok())
         .await;
     // The slash took its own stake below the minimum, but the minimum is measured before slashes.

@@ -21,6 +21,8 @@ mod error;
 pub mod ethereum;
 mod executor;
 mod genesis;
+#[cfg(test)]
+mod module_tests;
 mod modules;
 mod receipts;
 mod run;

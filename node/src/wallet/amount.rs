@@ -44,7 +44,8 @@ impl FromStr for Amount {
         if text == "all" {
             return Ok(Self::All);
         }
-        let clean: String = text.chars().filter(|c| *c != '_' && *c != ',').collect();
+        // Not commas: half the world writes 0,5 for a half.
+        let clean: String = text.chars().filter(|c| *c != '_').collect();
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let wei = if let Some(wei) = clean.strip_suffix("wei") {
             let wei = wei.trim();
@@ -113,7 +114,7 @@ mod tests {
         let one = U256::from(10u64).pow(U256::from(18));
         for (text, wei, shown) in [
             ("1", one, "1 BTT"),
-            ("1,000_000.5", one * U256::from(1_000_000u64) + one / U256::from(2), "1,000,000.5 BTT"),
+            ("1_000_000.5", one * U256::from(1_000_000u64) + one / U256::from(2), "1,000,000.5 BTT"),
             ("0.000000000000000001 BTT", U256::ONE, "0.000000000000000001 BTT"),
             ("123456wei", U256::from(123_456), "0.000000000000123456 BTT"),
             ("0", U256::ZERO, "0 BTT"),
@@ -122,7 +123,21 @@ mod tests {
             assert_eq!(btt(wei), shown);
         }
         assert_eq!("all".parse(), Ok(Amount::All));
-        for wrong in ["", ".", "1.", ".5", "-1", "1e18", "1.0000000000000000001", "0x10", "1 000", "wei", "1.5wei"] {
+        for wrong in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "1e18",
+            "1.0000000000000000001",
+            "0x10",
+            "1 000",
+            "wei",
+            "1.5wei",
+            "0,5",
+            "1,000",
+        ] {
             assert!(wrong.parse::<Amount>().is_err(), "{wrong}");
         }
         let huge = format!("1{}", "0".repeat(70));

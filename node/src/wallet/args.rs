@@ -32,6 +32,12 @@ pub(crate) struct SendArgs {
     /// Keystore file of the key that signs, instead of one of the home directory.
     #[arg(long)]
     pub(crate) key_file: Option<PathBuf>,
+    /// The network's chain id, where the home directory has no genesis file that says it.
+    #[arg(long)]
+    pub(crate) chain_id: Option<u64>,
+    /// Refuse to send when the fee could be more than this: it follows from what the node says.
+    #[arg(long, default_value = "10000")]
+    pub(crate) max_fee: Amount,
     /// Ask the node what would happen, and send nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -63,8 +63,9 @@ impl Client {
                 let data: Option<String> = error.data().and_then(|data| serde_json::from_str(data.get()).ok());
                 let data = data.and_then(|data| hex::decode(data).ok());
                 match data.and_then(|data| bttc_modules::explain(&data)) {
-                    Some(reason) => eyre!("refused: {reason}"),
-                    None => eyre!("the node refuses {method}: {}", error.message()),
+                    // Contracts choose these words: they must not steer the terminal.
+                    Some(reason) => eyre!("refused: {}", reason.escape_debug()),
+                    None => eyre!("the node refuses {method}: {}", error.message().escape_debug()),
                 }
             }
             other => eyre!(other).wrap_err(format!("no answer from {}: is the node running?", self.url)),

@@ -4,7 +4,7 @@ use crate::home::Home;
 use crate::wallet::amount::{Amount, Share, btt, percent};
 use crate::wallet::args::{GovCommand, ProposalArgs, ProposeCommand, ReadArgs};
 use crate::wallet::client::Client;
-use crate::wallet::send::{Intent, Sender};
+use crate::wallet::send::{Intent, Sender, Shown};
 use alloy_primitives::{U64, U256};
 use alloy_sol_types::SolCall;
 use bttc_genesis::{BTT, GOVERNANCE_ADDRESS, Group, PARAMETERS, Parameter, ParameterInfo};
@@ -34,7 +34,7 @@ pub(crate) fn run(command: GovCommand) -> eyre::Result<()> {
                 let events = logs.iter();
                 let mut events =
                     events.filter_map(|log| log.decode::<IGovernance::DepositWithdrawn>(GOVERNANCE_ADDRESS));
-                events.next().map(|event| vec![("paid", btt(event.amount))]).unwrap_or_default()
+                events.next().map(|event| vec![("paid", Shown::Coins(event.amount))]).unwrap_or_default()
             })
         }
         GovCommand::Vote { id, choice, as_validator, at, send } => {
@@ -50,7 +50,7 @@ pub(crate) fn run(command: GovCommand) -> eyre::Result<()> {
             let call = IGovernance::voteCall { id, validators, split };
             sender.send(&intent(words, U256::ZERO, &call), |logs| {
                 let votes = logs.iter().filter_map(|log| log.decode::<IGovernance::Voted>(GOVERNANCE_ADDRESS));
-                vec![("weight", btt(votes.fold(U256::ZERO, |sum, vote| sum.saturating_add(vote.weight))))]
+                vec![("weight", Shown::Coins(votes.fold(U256::ZERO, |sum, vote| sum.saturating_add(vote.weight))))]
             })
         }
     }
@@ -132,7 +132,7 @@ fn submit(proposal: &ProposalArgs, what: &str, call: &impl SolCall) -> eyre::Res
     let words = format!("Propose {what}, titled {:?}", proposal.title);
     sender.send(&intent(words, deposit.wei()?, call), |logs| {
         let mut events = logs.iter().filter_map(|log| log.decode::<IGovernance::Proposed>(GOVERNANCE_ADDRESS));
-        events.next().map(|event| vec![("id", event.id.to_string())]).unwrap_or_default()
+        events.next().map(|event| vec![("id", Shown::Text(event.id.to_string()))]).unwrap_or_default()
     })
 }
 
@@ -140,8 +140,9 @@ fn client(read: &ReadArgs) -> eyre::Result<Client> {
     Client::new(read.rpc.as_deref(), &Home::new(&read.home.home))
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or("?")
+/// Words of the node, which must not steer the terminal.
+fn text(value: &Value, name: &str) -> String {
+    value.get(name).and_then(Value::as_str).unwrap_or("?").escape_debug().to_string()
 }
 
 fn quantity(value: &Value, name: &str) -> U256 {
@@ -156,7 +157,7 @@ fn proposals(read: &ReadArgs) -> eyre::Result<()> {
     }
     println!("{:>5}  {:10}  {:10}  title", "id", "kind", "status");
     for entry in list {
-        let title = text(&entry, "title").escape_debug().to_string();
+        let title = text(&entry, "title");
         println!("{:>5}  {:10}  {:10}  {title}", quantity(&entry, "id"), text(&entry, "kind"), text(&entry, "status"));
     }
     Ok(())
@@ -169,7 +170,7 @@ fn proposal(id: u64, read: &ReadArgs) -> eyre::Result<()> {
         println!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(());
     }
-    println!("proposal  {id}: {}", text(&shown, "title").escape_debug());
+    println!("proposal  {id}: {}", text(&shown, "title"));
     println!("kind      {}, {}", text(&shown, "kind"), text(&shown, "status"));
     println!("proposer  {}", text(&shown, "proposer"));
     println!("deposit   {}", btt(quantity(&shown, "deposit")));
@@ -195,7 +196,7 @@ fn params(read: &ReadArgs) -> eyre::Result<()> {
     if read.json {
         let entry = |info: &ParameterInfo| {
             json!({
-                "number": info.id, "name": info.name, "title": info.title, "value": quantity(&shown, info.name).to::<u64>(),
+                "number": info.id, "name": info.name, "title": info.title, "value": quantity(&shown, info.name).saturating_to::<u64>(),
                 "min": info.min, "max": info.max, "fixed": info.group == Group::Fixed,
                 "needsTwoThirds": info.group.is_protected(),
             })

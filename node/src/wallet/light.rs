@@ -38,6 +38,9 @@ pub(crate) fn run(command: LightCommand) -> eyre::Result<()> {
         }
     }
     let header = header(&client, height)?;
+    if header.number != height {
+        bail!("asked for block {height}, the node shows block {}", header.number);
+    }
     light.verify_header(&header, &certificate(&client, height)?).map_err(|reason| eyre!("block {height}: {reason}"))?;
 
     let epoch = light.epoch_of(height);
@@ -53,6 +56,8 @@ pub(crate) fn run(command: LightCommand) -> eyre::Result<()> {
     println!("verified from genesis {genesis_hash} over {epoch} epochs");
     println!("block {height} {} is final", header.hash_slow());
     println!("state root {}", header.state_root);
+    let age = (crate::clock::now().wall_ms / 1_000).saturating_sub(header.timestamp);
+    println!("made {age} s ago by this machine's clock; if that is long, the node may hide what came later");
     println!("signed by the set of epoch {epoch}: {} validators, power {}", set.len(), set.total_power());
     Ok(())
 }

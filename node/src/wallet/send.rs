@@ -1,5 +1,6 @@
 //! From what somebody wants to a final transaction: try it, show it, ask, sign, send, wait.
 
+use crate::cli::PasswordArgs;
 use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::wallet::amount::btt;
@@ -7,7 +8,7 @@ use crate::wallet::args::{SendArgs, SendCommand};
 use crate::wallet::client::Client;
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256, hex};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
 use bttc_executor::genesis_header;
 use bttc_types::{SecretKey, Transaction};
 use eyre::{bail, eyre};
@@ -22,6 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Gas beyond the estimate; what is not used is not paid.
 const GAS_MARGIN: u64 = 100_000;
+
+/// Something that a command tells of its outcome.
+pub(crate) enum Shown {
+    /// Words, or a number.
+    Text(String),
+    /// Wei: in BTT for people, in hex in JSON.
+    Coins(U256),
+}
 
 /// What somebody wants.
 pub(crate) struct Intent {
@@ -69,6 +78,9 @@ pub(crate) struct Sender<'a> {
     args: &'a SendArgs,
     pub(crate) client: Client,
     key: SecretKey,
+    chain_id: u64,
+    /// The password that was given, for the home's other keys: a pipe can be read once.
+    password: String,
 }
 
 impl<'a> Sender<'a> {
@@ -79,15 +91,12 @@ impl<'a> Sender<'a> {
     pub(crate) fn new(args: &'a SendArgs) -> eyre::Result<Self> {
         let home = Home::new(&args.read.home.home);
         let client = Client::new(args.read.rpc.as_deref(), &home)?;
-        check_network(&client, &home)?;
+        let chain_id = check_network(&client, &home, args.chain_id)?;
         check_head(&client)?;
-        let configured = if home.config().exists() {
-            crate::config::load(&home.config(), None)?.keys.password_file
-        } else {
-            String::new()
-        };
+        let configured = if args.key_file.is_none() { configured_password(&home)? } else { String::new() };
+        let password = keys::password(&args.password, &configured, false)?;
         let secret = match &args.key_file {
-            Some(path) => keys::load_file(path, &keys::password(&args.password, "", false)?)?,
+            Some(path) => keys::load_file(path, &password)?,
             None => {
                 let role = match KeyRole::parse(&args.from)? {
                     role @ (KeyRole::Owner | KeyRole::Reporting) => role,
@@ -96,10 +105,22 @@ impl<'a> Sender<'a> {
                 if !role.path(&home).exists() {
                     bail!("{} does not exist: name a key with --key-file", role.path(&home).display());
                 }
-                keys::load(&home, role, &keys::password(&args.password, &configured, false)?)?
+                keys::load(&home, role, &password)?
             }
         };
-        Ok(Self { args, client, key: SecretKey::from_bytes(&secret)? })
+        Ok(Self { args, client, key: SecretKey::from_bytes(&secret)?, chain_id, password })
+    }
+
+    /// The password of the home's keys: the one that was given, unless that opened a key from elsewhere.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn home_password(&self) -> eyre::Result<String> {
+        if self.args.key_file.is_none() {
+            return Ok(self.password.clone());
+        }
+        let home = Home::new(&self.args.read.home.home);
+        keys::password(&PasswordArgs::default(), &configured_password(&home)?, false)
     }
 
     /// Address of the key.
@@ -114,7 +135,7 @@ impl<'a> Sender<'a> {
     pub(crate) fn send(
         &self,
         intent: &Intent,
-        describe: impl Fn(&[ReceiptLog]) -> Vec<(&'static str, String)>,
+        describe: impl Fn(&[ReceiptLog]) -> Vec<(&'static str, Shown)>,
     ) -> eyre::Result<()> {
         let call = json!({
             "from": self.address(),
@@ -137,7 +158,11 @@ impl<'a> Sender<'a> {
                 btt(intent.value.saturating_add(cost))
             );
         }
-        let chain_id: U64 = self.client.ask("eth_chainId", rpc_params![])?;
+        let most = self.args.max_fee.wei()?;
+        if cost > most {
+            bail!("by what the node says the fee could be {}, more than --max-fee {}", btt(cost), btt(most));
+        }
+        let chain_id = self.chain_id;
         let nonce: U64 = self.client.ask("eth_getTransactionCount", rpc_params![self.address(), "pending"])?;
         eprintln!("{}", intent.words);
         eprintln!("  from     {}", self.address());
@@ -154,7 +179,7 @@ impl<'a> Sender<'a> {
         }
         self.confirm()?;
         let transaction = TxEip1559 {
-            chain_id: chain_id.to(),
+            chain_id,
             nonce: nonce.to(),
             gas_limit,
             max_fee_per_gas: max_fee,
@@ -167,7 +192,10 @@ impl<'a> Sender<'a> {
         let encoded = Bytes::from(sign(transaction, &self.key).encoded_2718());
         let hash: B256 = self.client.ask("eth_sendRawTransaction", rpc_params![encoded])?;
         eprintln!("  sent     {hash}");
-        let receipt = self.wait(hash)?;
+        let Some(receipt) = self.wait(hash)? else {
+            self.print(&json!({ "transactionHash": hash, "status": "unknown" }))?;
+            bail!("{hash} is not known to be final after {} s: look for it before you send again", PATIENCE.as_secs());
+        };
         if receipt.status.is_zero() {
             let why = if receipt.gas_used.to::<u64>() >= gas_limit / 64 * 63 {
                 "it ran out of gas"
@@ -182,9 +210,13 @@ impl<'a> Sender<'a> {
             "transactionHash": hash, "blockNumber": receipt.block_number, "gasUsed": receipt.gas_used, "fee": fee,
         });
         for (name, value) in describe(&receipt.logs) {
-            eprintln!("  {name:8} {value}");
+            let (text, value) = match value {
+                Shown::Text(text) => (text.clone(), json!(text)),
+                Shown::Coins(wei) => (btt(wei), json!(wei)),
+            };
+            eprintln!("  {name:8} {text}");
             if let Some(object) = shown.as_object_mut() {
-                object.insert(name.to_owned(), value.into());
+                object.insert(name.to_owned(), value);
             }
         }
         self.print(&shown)
@@ -224,22 +256,30 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    fn wait(&self, hash: B256) -> eyre::Result<Receipt> {
+    /// Waits for the receipt; nothing when it did not come in time. A node that does not answer now may do so later, and the
+    /// transaction is on its way.
+    fn wait(&self, hash: B256) -> eyre::Result<Option<Receipt>> {
         let began = Instant::now();
-        loop {
-            let receipt: Option<Receipt> = self.client.ask("eth_getTransactionReceipt", rpc_params![hash])?;
-            if let Some(receipt) = receipt {
-                return Ok(receipt);
+        while began.elapsed() < PATIENCE {
+            let receipt = self.client.ask::<Option<Receipt>>("eth_getTransactionReceipt", rpc_params![hash]);
+            if let Ok(Some(receipt)) = receipt {
+                return Ok(Some(receipt));
             }
-            let status: Value = self.client.ask("bttc_transactionStatus", rpc_params![hash])?;
+            let status = self.client.ask::<Value>("bttc_transactionStatus", rpc_params![hash]).unwrap_or_default();
             if status.get("status").and_then(Value::as_str) == Some("dropped") {
                 bail!("the node dropped the transaction {hash}: {}", status.get("reason").cloned().unwrap_or_default());
             }
-            if began.elapsed() > PATIENCE {
-                bail!("{hash} is not final after {} s; it may still become so", PATIENCE.as_secs());
-            }
             std::thread::sleep(Duration::from_millis(100));
         }
+        Ok(None)
+    }
+}
+
+fn configured_password(home: &Home) -> eyre::Result<String> {
+    if home.config().exists() {
+        Ok(crate::config::load(&home.config(), None)?.keys.password_file)
+    } else {
+        Ok(String::new())
     }
 }
 
@@ -266,18 +306,26 @@ pub(crate) fn sign(transaction: TxEip1559, key: &SecretKey) -> Transaction {
     transaction.into_signed(signature).into()
 }
 
-/// A home that has a genesis file belongs to its network: a signature for another one is a mistake.
-fn check_network(client: &Client, home: &Home) -> eyre::Result<()> {
-    if !home.genesis().exists() {
-        return Ok(());
+/// The chain id to sign for. It comes from the home's genesis file or the command line: a node could name another chain, and
+/// the signature would be good there.
+fn check_network(client: &Client, home: &Home, named: Option<u64>) -> eyre::Result<u64> {
+    let theirs: U64 = client.ask("eth_chainId", rpc_params![])?;
+    let ours = if home.genesis().exists() {
+        let spec = crate::commands::read_spec(&home.genesis())?;
+        let genesis = genesis_header(&spec)?.hash_slow();
+        let status: Value = client.ask("bttc_status", rpc_params![])?;
+        let other = status.get("genesisHash").and_then(Value::as_str).unwrap_or_default();
+        if other.parse() != Ok(genesis) {
+            bail!("the node's network has the genesis block {other}, the home directory's {genesis}");
+        }
+        spec.chain_id()
+    } else {
+        named.ok_or_else(|| eyre!("which network? name its --chain-id, or a --home with its genesis file"))?
+    };
+    if theirs.to::<u64>() != ours {
+        bail!("the node is of the chain {theirs}, not of {ours}");
     }
-    let ours = genesis_header(&crate::commands::read_spec(&home.genesis())?)?.hash_slow();
-    let status: Value = client.ask("bttc_status", rpc_params![])?;
-    let theirs = status.get("genesisHash").and_then(Value::as_str).unwrap_or_default();
-    if theirs.parse() != Ok(ours) {
-        bail!("the node's network has the genesis block {theirs}, the home directory's {}", hex::encode_prefixed(ours));
-    }
-    Ok(())
+    Ok(ours)
 }
 
 /// A node that is behind shows the state of long ago, and would judge by it.

@@ -6,7 +6,7 @@ use crate::wallet::amount::{btt, percent};
 use crate::wallet::args::{ReadArgs, SendArgs, SigningRole, StakeCommand};
 use crate::wallet::client::Client;
 use crate::wallet::proofs::{KeyProof, KeyProofs};
-use crate::wallet::send::{Intent, ReceiptLog, Sender};
+use crate::wallet::send::{Intent, ReceiptLog, Sender, Shown};
 use alloy_primitives::{Address, U64, U256};
 use alloy_sol_types::SolCall;
 use bttc_genesis::STAKING_ADDRESS;
@@ -44,7 +44,7 @@ pub(crate) fn run(command: StakeCommand) -> eyre::Result<()> {
         }
         StakeCommand::Create { amount, name, commission, keys, send } => {
             let sender = Sender::new(&send)?;
-            let proofs = proofs(&send, keys.as_deref(), sender.address())?;
+            let proofs = proofs(&sender, &send, keys.as_deref())?;
             let words = format!(
                 "Create the validator {name:?} with the consensus key {} and a commission of {}",
                 proofs.consensus.key,
@@ -59,7 +59,7 @@ pub(crate) fn run(command: StakeCommand) -> eyre::Result<()> {
                 name,
             };
             sender.send(&intent(words, amount.wei()?, &call), |logs| {
-                find(logs, |event: IStaking::ValidatorCreated| vec![("id", event.id.to_string())])
+                find(logs, |event: IStaking::ValidatorCreated| vec![("id", Shown::Text(event.id.to_string()))])
             })
         }
         StakeCommand::Edit { commission, name, send } => {
@@ -75,7 +75,7 @@ pub(crate) fn run(command: StakeCommand) -> eyre::Result<()> {
         StakeCommand::Rotate { role, keys, send } => {
             let sender = Sender::new(&send)?;
             let id = own_validator(&sender)?;
-            let proofs = proofs(&send, keys.as_deref(), sender.address())?;
+            let proofs = proofs(&sender, &send, keys.as_deref())?;
             let (number, KeyProof { key, proof }) = match role {
                 SigningRole::Consensus => (CONSENSUS_ROLE, proofs.consensus),
                 SigningRole::Bridge => (BRIDGE_ROLE, proofs.bridge),
@@ -116,8 +116,13 @@ pub(crate) fn run(command: StakeCommand) -> eyre::Result<()> {
             let words = format!("Pay out what of {delegator}'s stake has unbonded");
             let call = IStaking::withdrawCall { delegator };
             sender.send(&intent(words, U256::ZERO, &call), |logs| {
-                let events = logs.iter().filter_map(|log| log.decode::<IStaking::Withdrawn>(STAKING_ADDRESS));
-                vec![("paid", btt(events.fold(U256::ZERO, |sum, event| sum.saturating_add(event.amount))))]
+                let (mut paid, mut moved) = (U256::ZERO, U256::ZERO);
+                for event in logs.iter().filter_map(|log| log.decode::<IStaking::Withdrawn>(STAKING_ADDRESS)) {
+                    // What was redelegated goes to another validator.
+                    let sum = if event.target == 0 { &mut paid } else { &mut moved };
+                    *sum = sum.saturating_add(event.amount);
+                }
+                vec![("paid", Shown::Coins(paid)), ("delegated", Shown::Coins(moved))]
             })
         }
         StakeCommand::Claim { validator, send } => {
@@ -125,7 +130,7 @@ pub(crate) fn run(command: StakeCommand) -> eyre::Result<()> {
             let id = sender.client.validator(&validator)?;
             let words = format!("Pay out the rewards of {}", named(&sender.client, id)?);
             sender.send(&intent(words, U256::ZERO, &IStaking::claimRewardsCall { id }), |logs| {
-                find(logs, |event: IStaking::RewardsClaimed| vec![("paid", btt(event.amount))])
+                find(logs, |event: IStaking::RewardsClaimed| vec![("paid", Shown::Coins(event.amount))])
             })
         }
         StakeCommand::Unjail(send) => {
@@ -155,22 +160,19 @@ fn some(amount: U256) -> String {
 /// Words from the first event of a kind.
 fn find<E: alloy_sol_types::SolEvent>(
     logs: &[ReceiptLog],
-    words: impl Fn(E) -> Vec<(&'static str, String)>,
-) -> Vec<(&'static str, String)> {
+    words: impl Fn(E) -> Vec<(&'static str, Shown)>,
+) -> Vec<(&'static str, Shown)> {
     logs.iter().find_map(|log| log.decode::<E>(STAKING_ADDRESS)).map(words).unwrap_or_default()
 }
 
-fn undelegated(logs: &[ReceiptLog]) -> Vec<(&'static str, String)> {
-    find(logs, |event: IStaking::Undelegated| vec![("unbonds", btt(event.amount))])
+fn undelegated(logs: &[ReceiptLog]) -> Vec<(&'static str, Shown)> {
+    find(logs, |event: IStaking::Undelegated| vec![("unbonds", Shown::Coins(event.amount))])
 }
 
-fn proofs(send: &SendArgs, file: Option<&Path>, owner: Address) -> eyre::Result<KeyProofs> {
+fn proofs(sender: &Sender<'_>, send: &SendArgs, file: Option<&Path>) -> eyre::Result<KeyProofs> {
     match file {
-        Some(file) => KeyProofs::read(file, owner),
-        None => {
-            let (home, password) = crate::commands::unlocked(&send.read.home, &send.password)?;
-            KeyProofs::make(&home, &password, owner)
-        }
+        Some(file) => KeyProofs::read(file, sender.address()),
+        None => KeyProofs::make(&Home::new(&send.read.home.home), &sender.home_password()?, sender.address()),
     }
 }
 
@@ -206,10 +208,10 @@ fn own_validator(sender: &Sender<'_>) -> eyre::Result<u32> {
     }
 }
 
-/// A validator for people: `validator 3 "name"`.
+/// A validator for people: `validator 3 "name" of 0x...`.
 fn named(client: &Client, id: u32) -> eyre::Result<String> {
     let info = client.view(STAKING_ADDRESS, &IStaking::validatorCall { id })?;
-    Ok(format!("validator {id} {:?}", info.name))
+    Ok(format!("validator {id} {:?} of {}", info.name, info.owner))
 }
 
 fn state(info: &IStaking::ValidatorInfo) -> &'static str {

@@ -4,7 +4,7 @@ use super::{Engine, MAX_EARLY_MESSAGES, Output, Phase, Verdict};
 use crate::context::{BlockId, CoreAddress, CoreHeight, CoreProposal, CoreVote, Ctx};
 use crate::message::{Message, PRECOMMITS, RoundVotes};
 use crate::record::polka_certificate;
-use bttc_types::{Mutant, Round, SignedProposal, SignedVote, Vote, VoteKind};
+use bttc_types::{Height, Mutant, Round, SignedProposal, SignedVote, Vote, VoteKind};
 use malachitebft_core_consensus::Input as CoreInput;
 use malachitebft_core_types::{
     NilOrVal, Round as CoreRound, RoundCertificate, RoundCertificateType, RoundSignature, SignedMessage, VoteType,
@@ -15,12 +15,19 @@ use malachitebft_core_types::{
 const ROUNDS_AHEAD: Round = 10;
 
 impl Engine {
+    /// Whether the network may be at a height or beyond it, as far as we know.
+    fn is_reached(&self, height: Height) -> bool {
+        height > 0 && height <= self.env.height.max(self.best_peer_height()).saturating_add(1)
+    }
+
     pub(super) fn on_message(&mut self, message: Message) -> Verdict {
         if let Message::Evidence(evidence) = &message {
             let verified = if Mutant::EvidenceUnchecked.active() { Ok(()) } else { evidence.verify(&self.env.domain) };
             return match verified {
                 Err(error) => Verdict::Reject(error.to_string()),
                 Ok(()) if self.env.set.set.find(&evidence.validator()).is_none() => Verdict::Ignore,
+                // A liar can sign anything for a height that never was: it proves nothing to the chain.
+                Ok(()) if !self.is_reached(evidence.height()) => Verdict::Ignore,
                 Ok(()) => {
                     self.env.outputs.push(Output::Evidence((**evidence).clone()));
                     Verdict::Accept
