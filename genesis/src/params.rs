@@ -239,6 +239,12 @@ impl ChainParams {
         if self.max_validators > u64::from(preset.validator_cap()) {
             return invalid("maxValidators", format!("must be 1 to {}", preset.validator_cap()));
         }
+        if self.min_active_validators >= self.max_validators {
+            return invalid(
+                "minActiveValidators",
+                "must be below the validators at most, or downtime jails nobody".into(),
+            );
+        }
         if self.min_self_stake < self.power_unit {
             return invalid("minSelfStake", "must be at least one unit of power".into());
         }

@@ -112,7 +112,8 @@ export class Ledger {
     })
     const excess = 3n * included - 2n * total
     const id = this.ids.get(proposer.toLowerCase())
-    if (excess > 0n) this.bonus.set(id, (this.bonus.get(id) ?? 0n) + excess)
+    const member = set.some(v => v.address.toLowerCase() === proposer.toLowerCase())
+    if (member && excess > 0n) this.bonus.set(id, (this.bonus.get(id) ?? 0n) + excess)
   }
 
   /// Pays an epoch to the set that signed it.

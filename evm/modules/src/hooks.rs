@@ -40,7 +40,8 @@ pub fn begin_block(host: &mut dyn Host, last_commit: &LastCommit) -> Result<(), 
             }
         }
         let proposer = staking().keys().entry(last_commit.proposer).get(host)?;
-        if proposer != 0 {
+        // Who was not in the set that signed has no part in that epoch's reward.
+        if set.iter().any(|member| member.id == proposer) {
             rewards::count_bonus(host, proposer, included, total)?;
         }
     }

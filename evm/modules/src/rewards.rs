@@ -120,6 +120,8 @@ pub(crate) fn pay_epoch(host: &mut dyn Host, epoch: u64) -> Result<(), Fault> {
         signing.bonus().set(host, 0)?;
         let weight = U256::from(member.power).times(U256::from(blocks.saturating_sub(missed)))?;
         let part = main.times(weight)?.over(weights)?.plus(bonus.times(U256::from(excess))?.over(weights)?)?;
+        // The parts never exceed what is there; should they, a hook must not be what finds out.
+        let part = part.min(available.saturating_sub(allocated));
         if allocate(host, member, narrow(part)?)? {
             allocated = allocated.plus(part)?;
         }

@@ -3,7 +3,7 @@
 use crate::call::RECOVERY_GAS;
 use crate::governance::parameters;
 use crate::interfaces::IStaking;
-use crate::numbers::{Checked, mul_div, narrow, share_bps, wei};
+use crate::numbers::{Checked, mul_div, share_bps, wei};
 use crate::rewards::{absorb, rewards};
 use crate::staking::records::{FACTOR_ONE, FREE, JAILED, Member, SlashPoint, TOMBSTONED, Validator, staking};
 use crate::staking::{emit, members, power_a_day_ago};
@@ -44,6 +44,12 @@ pub(crate) fn restart_window(host: &mut dyn Host, id: u32) -> Result<(), Fault> 
     signing.window_start().set(host, start)?;
     signing.window().set(host, window)?;
     signing.missed().set(host, 0)
+}
+
+/// Whether governance has changed the length of windows since a validator's began.
+pub(crate) fn window_changed(host: &mut dyn Host, id: u32) -> Result<bool, Fault> {
+    let window = crate::governance::parameter(host, Parameter::downtime_window)?;
+    Ok(rewards().signing().entry(id).window().get(host)? != window)
 }
 
 /// Counts who signed the parent and who did not; jails whoever missed too much.
@@ -161,7 +167,8 @@ pub(crate) fn slash(host: &mut dyn Host, id: u32, bps: u64, reporter: Option<Add
         None => FACTOR_ONE,
         Some(last) => log.entry(last).get(host)?.factor,
     };
-    let factor = mul_div(before, u128::from(10_000u64.minus(bps)?), 10_000)?;
+    // Never 0: an entry's worth is a quotient of two factors.
+    let factor = mul_div(before, u128::from(10_000u64.minus(bps)?), 10_000)?.max(1);
     let time_ms = host.env().time_ms;
     log.append(host, SlashPoint { time_ms, factor })?;
 
@@ -213,14 +220,6 @@ pub(crate) fn submit_evidence(host: &mut dyn Host, reporter: Address, bytes: &[u
     let params = parameters(host)?;
     let slash = slash(host, member.id, params.double_sign_slash_bps, Some(reporter))?;
     jail(host, &validator, TOMBSTONED, 0)?;
-    if validator.candidate().get(host)? {
-        validator.candidate().set(host, false)?;
-        let list = staking().candidates();
-        let position = list.values(host)?.iter().position(|id| *id == member.id);
-        if let Some(position) = position {
-            list.swap_remove(host, narrow(position)?)?;
-        }
-    }
     emit(
         host,
         &IStaking::Slashed {

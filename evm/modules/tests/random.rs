@@ -228,7 +228,9 @@ impl Chain {
             .filter(|(_, member)| member.id % 2 == 0 || height / 50 % 2 == 0 || self.rng.random_bool(0.3))
             .map(|(index, _)| index)
             .collect();
-        let proposer = set[self.rng.random_range(0..set.len())].key;
+        let epoch = self.host.env.epoch();
+        let proposers = staking::members(&mut self.host, epoch).unwrap();
+        let proposer = proposers[self.rng.random_range(0..proposers.len())].key;
         begin_block(&mut self.host, &LastCommit { signers, proposer }).unwrap();
         for _ in 0..self.rng.random_range(0..8) {
             self.random_operation();

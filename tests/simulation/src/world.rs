@@ -617,7 +617,7 @@ fn chain_spec(config: &Config, validators: Vec<GenesisValidator>, stakes: &Stake
     .expect("a valid specification");
     let params = &mut spec.bttc.params;
     params.epoch_blocks = EPOCH_BLOCKS;
-    params.max_validators = config.nodes.max(10) as u64;
+    params.max_validators = config.nodes.max(10) as u64 + 1;
     params.target_block_time_ms = config.target_block_time_ms;
     params.empty_block_interval_ms = 1_000;
     params.message_delay_ms = 1_000;
@@ -627,7 +627,7 @@ fn chain_spec(config: &Config, validators: Vec<GenesisValidator>, stakes: &Stake
     params.downtime_window = 40;
     params.downtime_jail_seconds = 5;
     // Where somebody lies, jail for downtime could give the liars a third.
-    params.min_active_validators = if honest { 3 } else { 64 };
+    params.min_active_validators = if honest { 3 } else { params.max_validators - 1 };
     spec.bttc.validators = validators;
     stakes.fund(&mut spec);
     #[allow(clippy::expect_used)]

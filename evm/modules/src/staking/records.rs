@@ -141,8 +141,8 @@ crate::storage! {
         clocks: Slot<u32>,
         /// Epoch in which it was made.
         epoch: Slot<u64>,
-        /// When its clock started, if the validator had no power then; 0 otherwise.
-        start_ms: Slot<u64>,
+        /// When it is paid out, if the validator had no power when it was made; 0 otherwise.
+        maturity_ms: Slot<u64>,
         /// Wei, before slashes.
         amount: Slot<u128>,
     }
@@ -204,8 +204,8 @@ pub struct SlashPoint {
 pub struct ClockStart {
     /// Epoch that began then; it covers undelegations made at least two epochs before.
     pub epoch: u64,
-    /// When.
-    pub time_ms: u64,
+    /// When what it covers is paid out.
+    pub maturity_ms: u64,
 }
 
 /// Shares from a time on.
@@ -234,5 +234,5 @@ macro_rules! packed_pair {
 }
 
 packed_pair!(SlashPoint, time_ms: u64, factor: u128, 24);
-packed_pair!(ClockStart, epoch: u64, time_ms: u64, 16);
+packed_pair!(ClockStart, epoch: u64, maturity_ms: u64, 16);
 packed_pair!(Checkpoint, time_ms: u64, shares: u128, 24);

@@ -65,19 +65,23 @@ struct Candidate {
     tokens: u128,
 }
 
-/// Candidates that may be in a set, by descending stake. Those below the minimum leave the list.
+/// Candidates that may be in a set, by descending stake. Those who signed twice or are below the minimum leave the list.
 fn eligible(host: &mut dyn Host) -> Result<Vec<Candidate>, Fault> {
     let list = staking().candidates();
     let (mut found, mut staying) = (Vec::new(), Vec::new());
     let all = list.values(host)?;
     for id in &all {
         let validator = staking().validators().entry(*id);
-        if validator.exiting().get(host)? || !delegation::owner_stakes_enough(host, *id, &validator)? {
+        let jail = validator.jail().get(host)?;
+        if jail == TOMBSTONED
+            || validator.exiting().get(host)?
+            || !delegation::owner_stakes_enough(host, *id, &validator)?
+        {
             validator.candidate().set(host, false)?;
             continue;
         }
         staying.push(*id);
-        if validator.jail().get(host)? == FREE {
+        if jail == FREE {
             found.push(Candidate { id: *id, tokens: validator.tokens().get(host)? });
         }
     }
@@ -185,7 +189,14 @@ pub(crate) fn compute(host: &mut dyn Host) -> Result<(), Fault> {
             wanted.push((candidate.id, power));
         }
     }
-    let (next, stepped) = step(&current, &wanted, &jailed, most)?;
+    let (next, stepped) = if wanted.is_empty() {
+        // Nobody may come in or stay: the members go on as they are, and their stake stays bound, rather than that the set
+        // melts away to its last key.
+        let staying = current.iter().filter(|(id, _)| !jailed.contains(id)).map(|(id, power)| (*id, *power)).collect();
+        (staying, current.keys().copied().collect())
+    } else {
+        step(&current, &wanted, &jailed, most)?
+    };
     for id in &stepped {
         let validator = staking().validators().entry(*id);
         let earlier = validator.stepped_epoch().get(host)?;
@@ -229,7 +240,7 @@ pub(crate) fn activate(host: &mut dyn Host) -> Result<(), Fault> {
         let validator = staking().validators().entry(id);
         unbonding::start_clocks(host, &validator)?;
         start_jail(host, &validator, inside.contains(&id))?;
-        if inside.contains(&id) && !previous.contains(&id) {
+        if inside.contains(&id) && (!previous.contains(&id) || slashing::window_changed(host, id)?) {
             slashing::restart_window(host, id)?;
         }
     }

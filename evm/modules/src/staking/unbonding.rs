@@ -32,7 +32,8 @@ pub(crate) fn enter(host: &mut dyn Host, id: u32, target: u32, delegator: Addres
     entry.amount().set(host, amount)?;
     if validator.last_set().get(host)? <= epoch {
         // Neither in this epoch's set nor in the next one's: the stake gives no power that must end first.
-        entry.start_ms().set(host, now)?;
+        let maturity = now.plus(period(host)?)?;
+        entry.maturity_ms().set(host, maturity)?;
     } else {
         if validator.unbond_first().get(host)? == 0 {
             validator.unbond_first().set(host, epoch.plus(1)?)?;
@@ -47,26 +48,35 @@ pub(crate) fn enter(host: &mut dyn Host, id: u32, target: u32, delegator: Addres
 /// At the start of an epoch: the clocks of undelegations whose power has just ended.
 pub(crate) fn start_clocks(host: &mut dyn Host, validator: &Validator) -> Result<(), Fault> {
     let first = validator.unbond_first().get(host)?;
-    let (epoch, time_ms) = (host.env().epoch(), host.env().time_ms);
+    let (epoch, now) = (host.env().epoch(), host.env().time_ms);
     // `first` is one more than the epoch.
     let due = first > 0 && first.plus(DELAY_EPOCHS)? <= epoch.plus(1)?;
     let stepped = validator.stepped_epoch().get(host)? == epoch || validator.stepped_earlier().get(host)? == epoch;
     if !due || stepped {
         return Ok(());
     }
-    validator.clock().append(host, super::records::ClockStart { epoch, time_ms })?;
+    let maturity_ms = now.plus(period(host)?)?;
+    validator.clock().append(host, super::records::ClockStart { epoch, maturity_ms })?;
     let last = validator.unbond_last().get(host)?;
     // Undelegations of the last two epochs wait for the next one or two.
     let rest = if last.plus(DELAY_EPOCHS)? <= epoch { 0 } else { epoch };
     validator.unbond_first().set(host, rest)
 }
 
-/// When an entry's clock started; nothing while its power is in force.
-fn started(host: &mut dyn Host, entry: &Unbonding, validator: &Validator) -> Result<Option<u64>, Fault> {
-    let start = entry.start_ms().get(host)?;
-    if start > 0 {
-        return Ok(Some(start));
+/// How long unbonding takes, milliseconds. Asked when a clock starts: a later change of the parameter neither frees stake
+/// before a slash that reached it nor binds stake again that is free.
+fn period(host: &mut dyn Host) -> Result<u64, Fault> {
+    parameter(host, Parameter::unbonding_seconds)?.times(1_000)
+}
+
+/// When an entry is paid out; nothing while its power is in force and its clock does not run.
+pub(crate) fn maturity(host: &mut dyn Host, entry: &Unbonding) -> Result<Option<u64>, Fault> {
+    let own = entry.maturity_ms().get(host)?;
+    if own > 0 {
+        return Ok(Some(own));
     }
+    let id = entry.validator().get(host)?;
+    let validator = staking().validators().entry(id);
     let covered = entry.epoch().get(host)?.plus(DELAY_EPOCHS)?;
     let (clock, mut index) = (validator.clock(), u64::from(entry.clocks().get(host)?));
     let length = clock.len(host)?;
@@ -74,20 +84,11 @@ fn started(host: &mut dyn Host, entry: &Unbonding, validator: &Validator) -> Res
     while index < length {
         let point = clock.entry(index).get(host)?;
         if point.epoch >= covered {
-            return Ok(Some(point.time_ms));
+            return Ok(Some(point.maturity_ms));
         }
         index = index.plus(1)?;
     }
     Ok(None)
-}
-
-/// When an entry is paid out; nothing while its clock does not run.
-pub(crate) fn maturity(host: &mut dyn Host, entry: &Unbonding) -> Result<Option<u64>, Fault> {
-    let id = entry.validator().get(host)?;
-    let validator = staking().validators().entry(id);
-    let Some(start) = started(host, entry, &validator)? else { return Ok(None) };
-    let period = parameter(host, Parameter::unbonding_seconds)?.times(1_000)?;
-    Ok(Some(start.plus(period)?))
 }
 
 /// The factor of a slash log after so many of its entries.
@@ -126,7 +127,7 @@ fn swap_remove(host: &mut dyn Host, list: &List<Unbonding>, index: u64) -> Resul
                 to.$field().set(host, value)?;
             })*};
         }
-        copy!(validator, target, slashes, clocks, epoch, start_ms, amount);
+        copy!(validator, target, slashes, clocks, epoch, maturity_ms, amount);
     }
     list.pop(host)
 }
@@ -151,7 +152,7 @@ pub(crate) fn withdraw(host: &mut dyn Host, delegator: Address) -> Result<u128, 
         total.set(host, sum)?;
         let slashed = amount.minus(value)?;
         rewards::absorb(host, STAKING_ADDRESS, slashed)?;
-        let target = if target != 0 && value > 0 && can_bond(host, target, delegator)? { target } else { 0 };
+        let target = if target != 0 && can_bond(host, target, delegator, value)? { target } else { 0 };
         if target == 0 {
             pay(host, delegator, value)?;
             paid = paid.plus(value)?;
@@ -168,15 +169,17 @@ pub(crate) fn withdraw(host: &mut dyn Host, delegator: Address) -> Result<u128, 
 }
 
 /// Whether a redelegation can end where it was meant to; if not, it is paid out.
-fn can_bond(host: &mut dyn Host, target: u32, delegator: Address) -> Result<bool, Fault> {
+fn can_bond(host: &mut dyn Host, target: u32, delegator: Address, value: u128) -> Result<bool, Fault> {
     let validator = staking().validators().entry(target);
     if !delegation::accepts(host, &validator)? {
         return Ok(false);
     }
     let known = staking().delegations().entry(target).entry(delegator).shares().get(host)? > 0;
     let room = staking().delegators().entry(delegator).len(host)? < super::MAX_DELEGATIONS;
-    // A pool with shares and nothing in it takes nothing.
-    let sound = validator.shares().get(host)? == 0 || validator.tokens().get(host)? > 0;
+    let (tokens, shares) = (validator.tokens().get(host)?, validator.shares().get(host)?);
+    // A pool with shares and (nearly) nothing in it takes nothing: the new shares would not be a number.
+    let new = if shares == 0 { Ok(value) } else { mul_div(value, shares, tokens) };
+    let sound = new.is_ok_and(|new| new > 0 && shares.checked_add(new).is_some());
     Ok((known || room) && sound)
 }
 

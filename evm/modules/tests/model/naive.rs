@@ -88,6 +88,7 @@ pub(crate) enum Status {
     NoQuorum,
     Passed,
     Executed,
+    Failed,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -490,7 +491,9 @@ impl Model {
                 self.count_signature(member.id, !signers.contains(&index), &set);
             }
             let pool = self.pools.get_mut(&proposer).unwrap();
-            pool.bonus += u128::from((included * 3).saturating_sub(total * 2));
+            // A newcomer that proposes an epoch's first block has no part in the epoch before.
+            let member = set.iter().any(|member| member.id == proposer);
+            pool.bonus += u128::from(member) * u128::from((included * 3).saturating_sub(total * 2));
         }
         if begins {
             if self.height > 1 {
@@ -627,9 +630,16 @@ impl Model {
             .map(|member| (member.id, member.power))
             .collect();
         staying.sort();
-        let losses: Vec<u64> = staying.iter().map(|(id, power)| power.saturating_sub(goal(*id))).collect();
         let mut next = BTreeMap::new();
         let mut cut = BTreeSet::new();
+        let nobody = ranking.iter().all(|(_, id)| goal(*id) == 0);
+        if nobody {
+            // Everything stays as it is, and bound.
+            next = staying.iter().copied().collect();
+            cut = current.iter().map(|member| (epoch, member.id)).collect();
+            staying.clear();
+        }
+        let losses: Vec<u64> = staying.iter().map(|(id, power)| power.saturating_sub(goal(*id))).collect();
         for (((id, power), want), loss) in staying.iter().zip(&losses).zip(ration(&losses, budget)) {
             if loss < *want {
                 cut.insert((epoch, *id));
@@ -709,7 +719,7 @@ impl Model {
         let now = self.now;
         let proposal = self.proposals.get_mut(index).ok_or("unknown")?;
         let expired = proposal.status == Status::Deposit && now > proposal.deposit_end;
-        let ended = matches!(proposal.status, Status::Rejected | Status::Passed | Status::Executed);
+        let ended = matches!(proposal.status, Status::Rejected | Status::Passed | Status::Executed | Status::Failed);
         must(expired || ended, "status")?;
         let amount = proposal.depositors.remove(&caller).ok_or("no deposit")?;
         self.add_balance(caller, fine(amount));
@@ -844,6 +854,10 @@ impl Model {
         let index = self.passed.swap_remove(place);
         match self.proposals[index].matter {
             Matter::Fee { value, .. } => self.params.min_base_fee = value,
+            Matter::Payment(_, amount) if self.reward_pool < fine(amount) => {
+                self.proposals[index].status = Status::Failed;
+                return;
+            }
             Matter::Payment(to, amount) => {
                 self.reward_pool -= fine(amount);
                 self.add_balance(to, fine(amount));
