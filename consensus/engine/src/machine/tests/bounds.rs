@@ -1,7 +1,7 @@
 //! What floods and losses leave: buffers that end, and a key that rests when its log is gone.
 
 use super::*;
-use bttc_types::{Part, Proposal, SignedProposal, SignedVote, Vote, VoteKind, split_into_parts};
+use bttc_types::{Evidence, Part, Proposal, SignedProposal, SignedVote, Vote, VoteKind, split_into_parts};
 
 fn key(index: u8) -> SecretKey {
     SecretKey::from_bytes(&[index; 32]).unwrap()
@@ -125,5 +125,31 @@ fn a_key_rests_for_the_height_when_its_log_is_lost() {
         network.boot(3);
         network.run(3_000);
         assert_eq!(network.nodes[3].engine.as_ref().unwrap().signing(), &Signing::Ready);
+    }
+}
+
+/// A liar may sign two things for any height; only one that the network has reached is worth passing on.
+#[test]
+fn evidence_of_heights_that_never_were_is_not_passed_on() {
+    let mut network = Network::new(4, 0);
+    network.run(2_000);
+    let head = network.head(0).height;
+    let now = network.now;
+    let engine = network.nodes[0].engine.as_mut().unwrap();
+    let liar = key(3);
+    let evidence = |height: u64| {
+        let signed = |hash: Option<B256>| {
+            let vote =
+                Vote { kind: VoteKind::Precommit, height, round: 0, block_hash: hash, validator: liar.address() };
+            let signature = liar.sign(domain().vote_digest(&vote));
+            SignedVote { vote, signature }
+        };
+        let found = Evidence::from_votes(signed(None), signed(Some(B256::repeat_byte(1))), &domain());
+        Message::Evidence(Box::new(found))
+    };
+    for (height, good) in [(0, false), (1, true), (head, true), (head + 100, false), (u64::MAX, false)] {
+        let (verdict, outputs) = engine.handle_message(evidence(height), now);
+        let told = outputs.iter().any(|output| matches!(output, Output::Evidence(_)));
+        assert_eq!((verdict == Verdict::Accept, told), (good, good), "height {height}: {verdict:?}");
     }
 }
