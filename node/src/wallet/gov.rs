@@ -184,7 +184,8 @@ fn proposal(id: u64, read: &ReadArgs) -> eyre::Result<()> {
         [("depositEndMs", "deposit ends"), ("votingEndMs", "voting ends"), ("executeAtMs", "takes effect")]
     {
         let at = quantity(&shown, name).saturating_to::<u64>() / 1_000;
-        if at > now {
+        let over = name == "depositEndMs" && text(&shown, "status") != "deposit";
+        if at > now && !over {
             println!("{label} in {} s", at - now);
         }
     }
