@@ -154,10 +154,14 @@ fn run_keys(command: KeysCommand) -> eyre::Result<()> {
 /// A home directory and the password of its keys.
 pub(crate) fn unlocked(args: &HomeArgs, password: &crate::cli::PasswordArgs) -> eyre::Result<(Home, String)> {
     let home = Home::new(&args.home);
-    let configured =
-        if home.config().exists() { config::load(&home.config(), None)?.keys.password_file } else { String::new() };
+    let configured = configured_password(&home)?;
     let password = keys::password(password, &configured, false)?;
     Ok((home, password))
+}
+
+/// The password file that a home's configuration names, or nothing.
+pub(crate) fn configured_password(home: &Home) -> eyre::Result<String> {
+    if home.config().exists() { Ok(config::load(&home.config(), None)?.keys.password_file) } else { Ok(String::new()) }
 }
 
 /// Reads and checks a genesis file.

@@ -92,7 +92,11 @@ impl Reporter {
             let worker = Arc::clone(&reporter);
             match tokio::task::spawn_blocking(move || worker.look(cases)).await {
                 Ok(next) => cases = next,
-                Err(_) => return,
+                // A node that only cannot report goes on making blocks.
+                Err(error) => {
+                    tracing::error!(%error, "looking at the evidence failed; it is begun anew");
+                    cases = Cases::default();
+                }
             }
         }
     }

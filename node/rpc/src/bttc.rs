@@ -36,13 +36,14 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         })))
     })?;
     module.register_method("bttc_status", |_, context, _| status(context))?;
-    module.register_method("bttc_validators", |params, context, _| {
-        let mut sequence = params.sequence();
-        validators(context, sequence.optional_next()?)
+    // A set in the middle of a long epoch takes many steps of its rotation.
+    module.register_async_method("bttc_validators", |params, context, _| async move {
+        let block: Option<BlockId> = params.sequence().optional_next()?;
+        context.heavy(move |context| validators(context, block)).await
     })?;
-    module.register_method("bttc_certificate", |params, context, _| {
-        let mut sequence = params.sequence();
-        certificate(context, sequence.optional_next()?)
+    module.register_async_method("bttc_certificate", |params, context, _| async move {
+        let block: Option<BlockId> = params.sequence().optional_next()?;
+        context.heavy(move |context| certificate(context, block)).await
     })?;
     module.register_async_method("bttc_block", |params, context, _| async move {
         let block: Option<BlockId> = params.sequence().optional_next()?;

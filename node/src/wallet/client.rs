@@ -1,7 +1,7 @@
 //! A small JSON-RPC client of our own nodes, for commands.
 
 use crate::home::Home;
-use alloy_primitives::{Address, Bytes, hex};
+use alloy_primitives::{Address, Bytes, U256, hex};
 use alloy_sol_types::SolCall;
 use bttc_genesis::STAKING_ADDRESS;
 use bttc_modules::interfaces::IStaking;
@@ -12,7 +12,7 @@ use jsonrpsee::core::params::ArrayParams;
 use jsonrpsee::http_client::{HttpClient, HttpClientBuilder};
 use jsonrpsee::rpc_params;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long a node may take for one answer.
@@ -83,6 +83,15 @@ impl Client {
             .wrap_err_with(|| format!("{} gave an answer that {} has not", self.url, C::SIGNATURE))
     }
 
+    /// Time of the head, seconds.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) fn head_seconds(&self) -> eyre::Result<u64> {
+        let head: Value = self.ask("eth_getBlockByNumber", rpc_params!["latest", false])?;
+        Ok(quantity(&head, "timestamp").saturating_to())
+    }
+
     /// The number of a validator that is named by number, owner or key.
     ///
     /// # Errors
@@ -98,4 +107,9 @@ impl Client {
             id => Ok(id),
         }
     }
+}
+
+/// A number in an answer; 0 when it is not there.
+pub(crate) fn quantity(value: &Value, name: &str) -> U256 {
+    value.get(name).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use crate::home::Home;
 use crate::wallet::amount::{Amount, Share, btt, percent};
 use crate::wallet::args::{GovCommand, ProposalArgs, ProposeCommand, ReadArgs};
-use crate::wallet::client::Client;
+use crate::wallet::client::{Client, quantity};
 use crate::wallet::send::{Intent, Sender, Shown};
 use alloy_primitives::{U64, U256};
 use alloy_sol_types::SolCall;
@@ -145,10 +145,6 @@ fn text(value: &Value, name: &str) -> String {
     value.get(name).and_then(Value::as_str).unwrap_or("?").escape_debug().to_string()
 }
 
-fn quantity(value: &Value, name: &str) -> U256 {
-    value.get(name).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
-}
-
 fn proposals(read: &ReadArgs) -> eyre::Result<()> {
     let list: Vec<Value> = client(read)?.ask("bttc_proposals", rpc_params![])?;
     if read.json {
@@ -178,8 +174,7 @@ fn proposal(id: u64, read: &ReadArgs) -> eyre::Result<()> {
     for option in ["yes", "no", "abstain", "veto"] {
         println!("{option:9} {}", btt(quantity(&shown, option)));
     }
-    let head: Value = client.ask("eth_getBlockByNumber", rpc_params!["latest", false])?;
-    let now = quantity(&head, "timestamp").saturating_to::<u64>();
+    let now = client.head_seconds()?;
     for (name, label) in
         [("depositEndMs", "deposit ends"), ("votingEndMs", "voting ends"), ("executeAtMs", "takes effect")]
     {

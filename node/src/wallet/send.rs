@@ -1,6 +1,7 @@
 //! From what somebody wants to a final transaction: try it, show it, ask, sign, send, wait.
 
 use crate::cli::PasswordArgs;
+use crate::commands::configured_password;
 use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::wallet::amount::btt;
@@ -272,14 +273,6 @@ impl<'a> Sender<'a> {
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(None)
-    }
-}
-
-fn configured_password(home: &Home) -> eyre::Result<String> {
-    if home.config().exists() {
-        Ok(crate::config::load(&home.config(), None)?.keys.password_file)
-    } else {
-        Ok(String::new())
     }
 }
 

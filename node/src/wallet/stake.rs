@@ -4,10 +4,10 @@ use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::wallet::amount::{btt, percent};
 use crate::wallet::args::{ReadArgs, SendArgs, SigningRole, StakeCommand};
-use crate::wallet::client::Client;
+use crate::wallet::client::{Client, quantity};
 use crate::wallet::proofs::{KeyProof, KeyProofs};
 use crate::wallet::send::{Intent, ReceiptLog, Sender, Shown};
-use alloy_primitives::{Address, U64, U256};
+use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 use bttc_genesis::STAKING_ADDRESS;
 use bttc_modules::interfaces::IStaking;
@@ -178,7 +178,7 @@ fn proofs(sender: &Sender<'_>, send: &SendArgs, file: Option<&Path>) -> eyre::Re
 
 /// Says so when there is nothing to be paid out: the module takes that for a success.
 fn something_mature(client: &Client, delegator: Address) -> eyre::Result<()> {
-    let now = head_seconds(client)?.saturating_mul(1_000);
+    let now = client.head_seconds()?.saturating_mul(1_000);
     let entries = client.view(STAKING_ADDRESS, &IStaking::unbondingsCall { delegator })?;
     if entries.iter().any(|entry| entry.maturity > 0 && entry.maturity <= now) {
         return Ok(());
@@ -191,13 +191,6 @@ fn something_mature(client: &Client, delegator: Address) -> eyre::Result<()> {
         None if entries.is_empty() => bail!("{delegator} has no stake on its way out"),
         None => bail!("nothing can be paid out yet: its power is still in force"),
     }
-}
-
-/// Time of the head, seconds.
-fn head_seconds(client: &Client) -> eyre::Result<u64> {
-    let head: Value = client.ask("eth_getBlockByNumber", rpc_params!["latest", false])?;
-    let time: Option<U64> = head.get("timestamp").and_then(|value| serde_json::from_value(value.clone()).ok());
-    Ok(time.unwrap_or_default().to())
 }
 
 fn own_validator(sender: &Sender<'_>) -> eyre::Result<u32> {
@@ -295,24 +288,25 @@ fn show_account(account: Address, read: &ReadArgs) -> eyre::Result<()> {
     let balance: U256 = client.ask("eth_getBalance", rpc_params![account, "latest"])?;
     println!("{account} has {}", btt(balance));
     let list = |name: &str| shown.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let field = |entry: &Value, name: &str| -> U256 {
-        entry.get(name).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
-    };
     for entry in list("delegations") {
-        let (amount, rewards) = (field(&entry, "amount"), field(&entry, "rewards"));
-        println!("  at validator {}: {}, rewards {}", field(&entry, "validator"), btt(amount), btt(rewards));
+        let (amount, rewards) = (quantity(&entry, "amount"), quantity(&entry, "rewards"));
+        println!("  at validator {}: {}, rewards {}", quantity(&entry, "validator"), btt(amount), btt(rewards));
     }
-    let now = head_seconds(&client)?;
+    let now = client.head_seconds()?;
     for entry in list("unbonding") {
-        let maturity = field(&entry, "maturityMs").saturating_to::<u64>() / 1_000;
+        let maturity = quantity(&entry, "maturityMs").saturating_to::<u64>() / 1_000;
         let when = match maturity {
             0 => "begins to unbond when its power has left the set".to_owned(),
             at if at <= now => "can be withdrawn".to_owned(),
             at => format!("can be withdrawn in {} s", at - now),
         };
-        let target = field(&entry, "target");
+        let target = quantity(&entry, "target");
         let target = if target.is_zero() { String::new() } else { format!(", goes to validator {target}") };
-        println!("  unbonding from {}: {}, {when}{target}", field(&entry, "validator"), btt(field(&entry, "value")));
+        println!(
+            "  unbonding from {}: {}, {when}{target}",
+            quantity(&entry, "validator"),
+            btt(quantity(&entry, "value"))
+        );
     }
     Ok(())
 }
