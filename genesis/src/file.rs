@@ -1,7 +1,7 @@
 //! The section `bttc` of a genesis file.
 
 use crate::params::{ChainParams, Preset};
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +36,51 @@ pub struct Supply {
     pub tron_locked: U256,
 }
 
+/// A token that a gateway takes from the beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisToken {
+    /// On the root chain; `0xEeee…EEeE` is its own coin.
+    pub root: Address,
+    /// Symbol here, as `USDT_t`.
+    pub symbol: String,
+    /// Name here, as `Tether USD_TRON`.
+    pub name: String,
+    /// As on the root chain.
+    pub decimals: u8,
+    /// Smallest deposit and withdrawal, smallest units.
+    pub minimum: U256,
+    /// What may cross in one window whatever is locked, smallest units.
+    pub floor: U256,
+    /// It is TRON's BTT: the native coin here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub native: bool,
+}
+
+/// A gateway that is there from the beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisGateway {
+    /// Name for people: `ethereum`, `bsc`, `tron`.
+    pub name: String,
+    /// EIP-155 id of the root chain.
+    pub root_chain_id: u64,
+    /// The contract; on TRON the 20 bytes after `0x41`.
+    pub gateway: Address,
+    /// Its tokens.
+    pub tokens: Vec<GenesisToken>,
+}
+
+/// The bridge in a genesis file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BridgeSection {
+    /// 32 random bytes, drawn when the file is begun: gateways are deployed with them.
+    pub bridge_id: B256,
+    /// Gateways that are there from the beginning.
+    pub gateways: Vec<GenesisGateway>,
+}
+
 /// What a genesis file says beyond geth's format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -48,6 +93,9 @@ pub struct BttcSection {
     pub validators: Vec<GenesisValidator>,
     /// The coin's counters.
     pub supply: Supply,
+    /// The bridge.
+    #[serde(default)]
+    pub bridge: BridgeSection,
     /// Hard forks by name and height; every network has `osaka` at 0.
     pub forks: BTreeMap<String, u64>,
 }

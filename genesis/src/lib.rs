@@ -17,12 +17,14 @@ mod spec;
 
 pub use dev::{DEV_KEYS, dev_accounts};
 pub use error::Error;
-pub use file::{BttcSection, GenesisValidator, Supply};
+pub use file::{BridgeSection, BttcSection, GenesisGateway, GenesisToken, GenesisValidator, Supply};
 pub use light::{LightClient, NEXT_SET_SLOT, SetChange};
-pub use params::{BTT, ChainParams, Group, PARAMETERS, Parameter, ParameterInfo, Preset};
+pub use params::{
+    BTT, BridgeSettings, ChainParams, Group, MAX_BRIDGE_MEMBERS, PARAMETERS, Parameter, ParameterInfo, Preset,
+};
 pub use predeploys::{
     BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, MODULE_ADDRESSES, MODULE_STUB, REWARD_POOL_SLOT, REWARDS_ADDRESS,
-    STAKING_ADDRESS, SYSTEM_CALLER, predeploys,
+    STAKING_ADDRESS, SYSTEM_CALLER, WRAPPED_PREFIX, predeploys, wrapped_address,
 };
 pub use rules::{BlobSchedule, EthereumRules, EvmFork, Rules};
 pub use spec::{ChainSpec, KNOWN_FORKS};

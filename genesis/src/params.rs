@@ -34,6 +34,72 @@ impl Preset {
     }
 }
 
+/// Durations of the bridge, seconds: fixed for a kind of network, and what its gateways are deployed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BridgeSettings {
+    /// Signers that a certificate needs besides two thirds of the power.
+    pub min_signers: u32,
+    /// Between two hand-overs at a gateway.
+    pub min_rotation: u32,
+    /// How long the previous set still speaks.
+    pub overlap: u32,
+    /// How long a set speaks, from the time of the checkpoint that installed it.
+    pub expiry: u32,
+    /// How long large claims wait.
+    pub large_delay: u32,
+    /// In which a bucket fills.
+    pub bucket_window: u32,
+    /// How long an upgrade of a gateway waits.
+    pub upgrade_delay: u32,
+    /// How long a recovery waits.
+    pub recovery_delay: u32,
+    /// How long a pauser's pause lasts.
+    pub pause_seconds: u32,
+    /// Between two pauses of one pauser.
+    pub pause_rest: u32,
+    /// After which the set is renewed.
+    pub renewal: u32,
+}
+
+/// Members of a bridge set at most, until it is measured what TRON's time for a transaction allows.
+pub const MAX_BRIDGE_MEMBERS: usize = 64;
+
+impl Preset {
+    /// Durations of the bridge.
+    pub const fn bridge(self) -> BridgeSettings {
+        const DAY: u32 = 86_400;
+        match self {
+            Self::Mainnet | Self::Donau => BridgeSettings {
+                min_signers: 5,
+                min_rotation: 600,
+                overlap: DAY,
+                expiry: 14 * DAY,
+                large_delay: DAY,
+                bucket_window: DAY,
+                upgrade_delay: 7 * DAY,
+                recovery_delay: 14 * DAY,
+                pause_seconds: 3 * DAY,
+                pause_rest: 30 * DAY,
+                renewal: DAY,
+            },
+            Self::Local => BridgeSettings {
+                min_signers: 1,
+                min_rotation: 0,
+                overlap: 120,
+                expiry: 360,
+                large_delay: 5,
+                bucket_window: 60,
+                upgrade_delay: 10,
+                recovery_delay: 10,
+                pause_seconds: 30,
+                pause_rest: 60,
+                renewal: 60,
+            },
+        }
+    }
+}
+
 /// Who may change a parameter, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
@@ -193,6 +259,16 @@ parameters! {
     execution_delay_seconds "executionDelaySeconds" "execution delay, s" Governance 1..=2_592_000, 86_400, 5;
     /// The same for treasury payments and what loosens the bridge; no expedited vote shortens it, seconds.
     protected_delay_seconds "protectedDelaySeconds" "execution delay of payments, s" Governance 1..=2_592_000, 172_800, 10;
+    /// Blocks between two bridge checkpoints, when there is something new.
+    checkpoint_interval "checkpointInterval" "checkpoint interval, blocks" Chain 1..=1_000_000, 600, 20;
+    /// Share of a pool that a wrong attestation or checkpoint signature costs, in 1/10,000.
+    bridge_slash_bps "bridgeSlashBps" "wrong bridge signature, 1/10000 of the pool" Slashing 1..=9_999, 500, 500;
+    /// Time between an accusation and its slash, in which governance may cancel it, seconds.
+    accusation_seconds "accusationSeconds" "wait before a bridge slash, s" Slashing 1..=2_592_000, 604_800, 30;
+    /// Applied deposit certificates over which missed attestations are counted; more than half missed jails.
+    attest_window "attestWindow" "attestation window, certificates" Slashing 10..=10_000, 200, 20;
+    /// How long after a certificate was applied late signatures are taken, seconds.
+    attest_grace_seconds "attestGraceSeconds" "time for late attestations, s" Slashing 1..=604_800, 86_400, 60;
 }
 
 const GWEI: u64 = 1_000_000_000;
@@ -220,6 +296,24 @@ impl ChainParams {
             params.set(info.id, *value);
         }
         params
+    }
+
+    /// Checks that who signed for the bridge stays bound as long as the signature counts.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`].
+    pub fn validate_bridge(&self, preset: Preset) -> Result<(), crate::Error> {
+        let settings = preset.bridge();
+        let least = u64::from(settings.expiry).saturating_add(u64::from(settings.overlap));
+        if self.unbonding_seconds <= least {
+            let reason = format!("must exceed {least}: expiry and overlap of the bridge's sets");
+            return Err(crate::Error::invalid("bttc.params.unbondingSeconds", reason));
+        }
+        if self.accusation_seconds >= self.unbonding_seconds {
+            let reason = "must be below unbonding, or the stake of the accused is gone".to_owned();
+            return Err(crate::Error::invalid("bttc.params.accusationSeconds", reason));
+        }
+        Ok(())
     }
 
     /// Checks ranges, and values against each other.

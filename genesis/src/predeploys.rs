@@ -2,7 +2,7 @@
 
 use alloy_eips::{eip2935, eip4788};
 use alloy_genesis::GenesisAccount;
-use alloy_primitives::{Address, B256, Bytes, address, b256};
+use alloy_primitives::{Address, B256, Bytes, address, b256, keccak256};
 use std::collections::BTreeMap;
 
 /// Caller of system calls (EIP-4788, EIP-2935).
@@ -28,6 +28,19 @@ pub const MODULE_ADDRESSES: [Address; 5] =
 /// Code of a module account. Nobody can deploy code that starts with this byte (EIP-3541), so the stub marks the
 /// accounts in which native code runs. The nonce of 1 keeps EIP-161 from deleting them.
 pub const MODULE_STUB: [u8; 1] = [0xef];
+
+/// First bytes of a wrapped token's address.
+pub const WRAPPED_PREFIX: [u8; 2] = [0xb7, 0x7c];
+
+/// Address of the wrapped token of a root chain's token.
+pub fn wrapped_address(root_chain_id: u64, root: Address) -> Address {
+    let mut origin = root_chain_id.to_be_bytes().to_vec();
+    origin.extend_from_slice(root.as_slice());
+    let mut bytes = [0u8; 20];
+    bytes[..2].copy_from_slice(&WRAPPED_PREFIX);
+    bytes[2..].copy_from_slice(&keccak256(origin)[14..]);
+    Address::from(bytes)
+}
 
 /// All predeployed accounts by address.
 pub fn predeploys() -> BTreeMap<Address, GenesisAccount> {

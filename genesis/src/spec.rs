@@ -1,7 +1,7 @@
 //! The chain specification: a genesis file, read and checked.
 
-use crate::file::{BttcSection, GenesisValidator, Supply};
-use crate::params::Preset;
+use crate::file::{BridgeSection, BttcSection, GenesisValidator, Supply};
+use crate::params::{MAX_BRIDGE_MEMBERS, Preset};
 use crate::predeploys::predeploys;
 use crate::rules::Rules;
 use crate::{Error, dev_accounts};
@@ -52,7 +52,7 @@ impl ChainSpec {
         genesis.config.chain_id = preset.chain_id();
         activate_all_forks(&mut genesis.config);
         let forks = BTreeMap::from([("osaka".to_owned(), 0)]);
-        let bttc = BttcSection { preset, params, validators, supply, forks };
+        let bttc = BttcSection { preset, params, validators, supply, bridge: BridgeSection::default(), forks };
         let spec = Self { genesis, bttc, rules: Rules::Bttc };
         spec.validate()?;
         Ok(spec)
@@ -158,7 +158,52 @@ impl ChainSpec {
                 return Err(Error::invalid("alloc", format!("system account {address} is missing or has other code")));
             }
         }
+        self.validate_bridge()?;
         self.validate_supply()
+    }
+
+    /// Gateways and their tokens must be what governance could have registered.
+    fn validate_bridge(&self) -> Result<(), Error> {
+        let bridge = &self.bttc.bridge;
+        let invalid = |reason: String| Err(Error::invalid("bttc.bridge", reason));
+        if bridge.gateways.is_empty() {
+            return Ok(());
+        }
+        self.bttc.params.validate_bridge(self.bttc.preset)?;
+        if bridge.bridge_id.is_zero() {
+            return invalid("bridgeId is zero: it must be random".into());
+        }
+        let members = self.bttc.validators.iter().filter(|entry| entry.bridge.is_some()).count();
+        let least = self.bttc.preset.bridge().min_signers as usize;
+        if members < least || members > MAX_BRIDGE_MEMBERS {
+            return invalid(format!(
+                "{members} validators have a bridge key; {least} to {MAX_BRIDGE_MEMBERS} are needed"
+            ));
+        }
+        let (mut gateways, mut natives, mut origins) = (BTreeSet::new(), 0, BTreeSet::new());
+        for gateway in &bridge.gateways {
+            if gateway.root_chain_id == 0 || gateway.root_chain_id > u64::from(u32::MAX) {
+                return invalid(format!("rootChainId {} does not fit 32 bits", gateway.root_chain_id));
+            }
+            if gateway.gateway == Address::ZERO || !gateways.insert((gateway.root_chain_id, gateway.gateway)) {
+                return invalid(format!("gateway {} is there twice, or zero", gateway.gateway));
+            }
+            for token in &gateway.tokens {
+                let bound = U256::from(1u64) << 112;
+                let named = (1..=64).contains(&token.name.len()) && (1..=32).contains(&token.symbol.len());
+                if !named || token.minimum.is_zero() || token.minimum >= bound || token.floor >= bound {
+                    return invalid(format!("token {} has no proper name or limits", token.root));
+                }
+                if token.root == Address::ZERO || !origins.insert((gateway.root_chain_id, token.root)) {
+                    return invalid(format!("token {} is there twice, or zero", token.root));
+                }
+                natives += usize::from(token.native);
+            }
+        }
+        if natives > 1 {
+            return invalid("only one token can be the native coin".into());
+        }
+        Ok(())
     }
 
     /// The first validators must be what the staking module would have accepted.

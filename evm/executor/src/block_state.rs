@@ -113,6 +113,21 @@ impl<'a> BlockState<'a> {
         Ok(())
     }
 
+    /// Makes an account with code and nonce 1 outside any transaction; its coins stay.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn create_native(&mut self, address: Address, code: alloy_primitives::Bytes) -> Result<(), StateError> {
+        let code = Bytecode::new_legacy(code);
+        let hash = code.hash_slow();
+        self.code.insert(hash, code.clone());
+        let entry = self.entry(address)?;
+        let info = entry.info.get_or_insert_default();
+        (info.nonce, info.code_hash, info.code) = (1, hash, Some(code));
+        entry.dirty = true;
+        Ok(())
+    }
+
     /// Everything that changed, in canonical order.
     pub fn into_diff(self) -> StateDiff {
         let mut diff = StateDiff::default();

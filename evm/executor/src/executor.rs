@@ -209,7 +209,13 @@ impl Executor {
 
     /// The modules' surroundings in a block.
     pub fn env_of(&self, header: &Header, parent_time_ms: u64) -> Env {
-        Env { height: header.number, time_ms: block_time_ms(header), parent_time_ms, ..self.env.clone() }
+        Env {
+            height: header.number,
+            time_ms: block_time_ms(header),
+            parent_time_ms,
+            parent_hash: header.parent_hash,
+            ..self.env.clone()
+        }
     }
 
     /// What a block begins with.

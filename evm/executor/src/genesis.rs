@@ -7,7 +7,7 @@ use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_RECEIPTS, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{B256, U256, keccak256};
-use bttc_genesis::ChainSpec;
+use bttc_genesis::{ChainSpec, MODULE_STUB};
 use bttc_state::{
     Account, AccountChange, BlockRecord, EMPTY_CODE_HASH, MemoryStore, StateDiff, StateStore, StoreOptions,
 };
@@ -43,6 +43,10 @@ fn genesis_state(spec: &ChainSpec) -> Result<StateDiff, Error> {
         let modules = bttc_modules::genesis::genesis_state(spec).map_err(hook_error(0))?;
         for ((address, slot), value) in modules.storage {
             diff.accounts.entry(address).or_default().storage.insert(slot, value);
+        }
+        for address in modules.created {
+            let account = diff.accounts.entry(address).or_default().account.get_or_insert_default();
+            (account.nonce, account.code_hash) = (1, keccak256(MODULE_STUB));
         }
         for (address, balance) in modules.balances {
             let account = diff.accounts.entry(address).or_default().account.get_or_insert_default();

@@ -3,9 +3,10 @@
 use crate::block_state::BlockState;
 use alloy_primitives::map::AddressSet;
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
-use bttc_genesis::{MODULE_ADDRESSES, MODULE_STUB};
+use bttc_genesis::{MODULE_ADDRESSES, MODULE_STUB, WRAPPED_PREFIX};
 use bttc_modules::{Call, Env, Event, Fault, Host};
 use bttc_state::StateRead;
+use revm::bytecode::Bytecode;
 use revm::context_interface::cfg::gas::{CALLVALUE, WARM_STORAGE_READ_COST};
 use revm::context_interface::journaled_state::account::JournaledAccountTr;
 use revm::context_interface::{Block, Cfg, ContextTr, JournalTr};
@@ -50,7 +51,7 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for Module
 
     fn run(&mut self, context: &mut CTX, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
         match &self.env {
-            Some(env) if MODULE_ADDRESSES.contains(&inputs.bytecode_address) => run_module(env, context, inputs),
+            Some(env) if is_native(inputs.bytecode_address) => run_module(env, context, inputs),
             _ => self.ethereum.run(context, inputs),
         }
     }
@@ -59,6 +60,11 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for Module
     fn warm_addresses(&self) -> &AddressSet {
         <EthPrecompiles as PrecompileProvider<CTX>>::warm_addresses(&self.ethereum)
     }
+}
+
+/// Whether native code may run at an address, if its account holds the stub: anyone can grind a prefix.
+fn is_native(address: Address) -> bool {
+    MODULE_ADDRESSES.contains(&address) || address.starts_with(&WRAPPED_PREFIX)
 }
 
 /// Runs a module if its account holds the stub; otherwise whatever code is there runs.
@@ -201,6 +207,27 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> Host for JournalHost<'_, CTX> {
         if self.lower_balance(from, amount)? { Ok(()) } else { Err(Fault::Broken("a module lacks coins")) }
     }
 
+    fn is_vacant(&mut self, account: Address) -> Result<bool, Fault> {
+        self.touch(account)?;
+        let info = &self.context.journal_mut().load_account(account).map_err(fatal)?.data.info;
+        Ok(info.nonce == 0 && info.is_empty_code_hash())
+    }
+
+    fn create(&mut self, account: Address) -> Result<bool, Fault> {
+        self.writes()?;
+        if !self.is_vacant(account)? {
+            return Ok(false);
+        }
+        self.charge(NEW_ACCOUNT_GAS)?;
+        let journal = self.context.journal_mut();
+        let code = Bytecode::new_legacy(Bytes::from_static(&MODULE_STUB));
+        journal.set_code_with_hash(account, code, *STUB_HASH);
+        let mut record = journal.load_account_mut(account).map_err(fatal)?;
+        record.data.set_nonce(1);
+        record.data.touch();
+        Ok(true)
+    }
+
     fn log(&mut self, account: Address, data: LogData) -> Result<(), Fault> {
         self.writes()?;
         let (base, topic, byte) = LOG_GAS;
@@ -259,6 +286,19 @@ impl Host for BlockHost<'_, '_> {
         } else {
             Err(Fault::Broken("a module lacks coins"))
         }
+    }
+
+    fn is_vacant(&mut self, account: Address) -> Result<bool, Fault> {
+        let info = self.state.basic(account).map_err(fatal)?.unwrap_or_default();
+        Ok(info.nonce == 0 && info.is_empty_code_hash())
+    }
+
+    fn create(&mut self, account: Address) -> Result<bool, Fault> {
+        if !self.is_vacant(account)? {
+            return Ok(false);
+        }
+        self.state.create_native(account, Bytes::from_static(&MODULE_STUB)).map_err(fatal)?;
+        Ok(true)
     }
 
     fn log(&mut self, _: Address, _: LogData) -> Result<(), Fault> {
@@ -321,6 +361,14 @@ impl Host for ReadHost<'_> {
     }
 
     fn burn(&mut self, _: Address, _: U256) -> Result<(), Fault> {
+        Err(Fault::Fatal(READ_ONLY.into()))
+    }
+
+    fn is_vacant(&mut self, account: Address) -> Result<bool, Fault> {
+        Ok(self.state.account(account).map_err(fatal)?.is_none_or(|info| info.nonce == 0))
+    }
+
+    fn create(&mut self, _: Address) -> Result<bool, Fault> {
         Err(Fault::Fatal(READ_ONLY.into()))
     }
 

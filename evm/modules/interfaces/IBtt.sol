@@ -30,4 +30,7 @@ interface IBtt {
     function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
     function nonces(address owner) external view returns (uint256);
     function DOMAIN_SEPARATOR() external view returns (bytes32);
+
+    /// @notice Burns the caller's BTT and lets `recipient` claim them on TRON.
+    function withdrawTo(address recipient, uint256 amount) external returns (uint64 index);
 }

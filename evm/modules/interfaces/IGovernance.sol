@@ -97,6 +97,25 @@ interface IGovernance {
         payable
         returns (uint64 id);
 
+    /// @notice An operation on the bridge. Kinds with their `data`: 1 register (string name, uint64 setId), 2 map a token
+    /// (address root, string name, string symbol, uint16 decimals, uint256 minimum, uint256 floor, bool native),
+    /// 3 unmap (address root), 4 limits (address root, uint256 minimum, uint256 floor), 5 pause (), 6 unpause (),
+    /// 7 upgrade (address implementation), 8 dismiss an accusation (uint32 validator), 9 carry out all accusations and go on ().
+    struct BridgeOperation {
+        uint8 kind;
+        uint64 rootChainId;
+        address gateway;
+        bytes data;
+    }
+
+    error BadOperation(string reason);
+
+    /// @notice Proposes an operation on the bridge.
+    function proposeBridge(BridgeOperation calldata operation, bool expedited, string calldata title, string calldata description)
+        external
+        payable
+        returns (uint64 id);
+
     /// @notice Adds the value to a proposal's deposit.
     function deposit(uint64 id) external payable;
 

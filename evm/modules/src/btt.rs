@@ -1,24 +1,21 @@
 //! BTT as an ERC-20 token (`0x…1010`): the native balances with allowances and `permit`.
 
-use crate::call::{Call, RECOVERY_GAS};
+use crate::bridge::withdraw_newest;
+use crate::call::Call;
 use crate::interfaces::IBtt::{self, IBttCalls as Calls};
 use crate::numbers::Checked;
+use crate::permit::{self, Permit, Refusal};
 use crate::storage::{Mapping, Place, Slot, Variable};
 use crate::{Fault, Host};
-use alloy_primitives::{Address, B256, U256, b256, keccak256};
+use alloy_primitives::{Address, U256};
 use alloy_sol_types::{SolCall, SolEvent, SolValue};
 use bttc_genesis::BTT_ADDRESS;
-use bttc_types::{Signature, recover};
 
 /// The token's name.
 pub const NAME: &str = "BitTorrent";
 /// The token's symbol.
 pub const SYMBOL: &str = "BTT";
 
-/// keccak("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)").
-const DOMAIN_TYPE: B256 = b256!("8b73c3c69bb8fe3d512ecc4cf759cc79239f7b179b0ffacaa9a75d522b39400f");
-/// keccak("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)").
-const PERMIT_TYPE: B256 = b256!("6e71edae12b1b97f4d1f60370fef10105fa2faae0126114a169c64845d6126c9");
 
 crate::storage! {
     /// The account's variables.
@@ -56,7 +53,7 @@ pub(crate) fn dispatch(request: Calls, call: &Call<'_>, host: &mut dyn Host) -> 
         Calls::balanceOf(args) => host.balance(args.account)?.abi_encode(),
         Calls::allowance(args) => btt().allowances().entry(args.owner).entry(args.spender).get(host)?.abi_encode(),
         Calls::nonces(args) => btt().nonces().entry(args.owner).get(host)?.abi_encode(),
-        Calls::DOMAIN_SEPARATOR(_) => domain_separator(host)?.abi_encode(),
+        Calls::DOMAIN_SEPARATOR(_) => permit::domain_separator(host, BTT_ADDRESS, NAME.as_bytes())?.abi_encode(),
         Calls::transfer(args) => {
             transfer(host, call.caller, args.to, args.value)?;
             true.abi_encode()
@@ -71,8 +68,29 @@ pub(crate) fn dispatch(request: Calls, call: &Call<'_>, host: &mut dyn Host) -> 
             true.abi_encode()
         }
         Calls::permit(args) => {
-            permit(host, &args)?;
+            let request = Permit {
+                owner: args.owner,
+                spender: args.spender,
+                value: args.value,
+                deadline: args.deadline,
+                v: args.v,
+                r: args.r,
+                s: args.s,
+            };
+            match permit::check(host, BTT_ADDRESS, NAME.as_bytes(), &btt().nonces().entry(args.owner), &request)? {
+                Ok(()) => approve(host, args.owner, args.spender, args.value)?,
+                Err(Refusal::Expired(deadline)) => {
+                    return Err(Fault::revert(IBtt::ERC2612ExpiredSignature { deadline }));
+                }
+                Err(Refusal::Signer(signer)) => {
+                    return Err(Fault::revert(IBtt::ERC2612InvalidSigner { signer, owner: args.owner }));
+                }
+            }
             Vec::new()
+        }
+        Calls::withdrawTo(args) => {
+            let index = withdraw_newest(host, call.caller, BTT_ADDRESS, args.amount, args.recipient, U256::ZERO)?;
+            IBtt::withdrawToCall::abi_encode_returns(&index)
         }
     })
 }
@@ -107,43 +125,4 @@ fn spend(host: &mut dyn Host, owner: Address, spender: Address, value: U256) -> 
         Some(left) => slot.set(host, left),
         None => Err(Fault::revert(IBtt::ERC20InsufficientAllowance { spender, allowance, needed: value })),
     }
-}
-
-/// EIP-712 domain of permits: the token's name, version 1, chain and address.
-fn domain_separator(host: &mut dyn Host) -> Result<B256, Fault> {
-    host.charge(100)?;
-    let chain = U256::from(host.env().chain_id);
-    let fields = (DOMAIN_TYPE, keccak256(NAME), keccak256("1"), chain, BTT_ADDRESS);
-    Ok(keccak256(fields.abi_encode()))
-}
-
-/// EIP-2612.
-fn permit(host: &mut dyn Host, args: &IBtt::permitCall) -> Result<(), Fault> {
-    let now = host.env().time_ms.over(1_000)?;
-    if U256::from(now) > args.deadline {
-        return Err(Fault::revert(IBtt::ERC2612ExpiredSignature { deadline: args.deadline }));
-    }
-    host.charge(RECOVERY_GAS)?;
-    let nonces = btt().nonces().entry(args.owner);
-    let nonce = nonces.get(host)?;
-    let content = (PERMIT_TYPE, args.owner, args.spender, args.value, nonce, args.deadline).abi_encode();
-    let mut bytes = vec![0x19, 0x01];
-    bytes.extend_from_slice(domain_separator(host)?.as_slice());
-    bytes.extend_from_slice(keccak256(content).as_slice());
-    let digest = keccak256(bytes);
-    let mut signature = [0u8; 65];
-    let (r, rest) = signature.split_at_mut(32);
-    r.copy_from_slice(args.r.as_slice());
-    let (s, v) = rest.split_at_mut(32);
-    s.copy_from_slice(args.s.as_slice());
-    if let Some(v) = v.first_mut() {
-        // 27 or 28 on the wire; anything else is no signature.
-        *v = args.v.checked_sub(27).unwrap_or(u8::MAX);
-    }
-    let signer = recover(digest, &Signature::from_bytes(signature)).unwrap_or_default();
-    if signer != args.owner || signer == Address::ZERO {
-        return Err(Fault::revert(IBtt::ERC2612InvalidSigner { signer, owner: args.owner }));
-    }
-    nonces.set(host, nonce.plus(U256::ONE)?)?;
-    approve(host, args.owner, args.spender, args.value)
 }

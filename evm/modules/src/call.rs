@@ -1,11 +1,13 @@
 //! Calls into modules: who handles them, and what every module has in common.
 
-use crate::interfaces::{IBtt, IGovernance, IRewards, IStaking};
-use crate::{Fault, Host, btt, governance, rewards, staking};
+use crate::interfaces::{IBridge, IBtt, IGovernance, IRewards, IStaking};
+use crate::{Fault, Host, bridge, btt, governance, rewards, staking, wrapped};
 use alloy_json_abi::{JsonAbi, StateMutability};
 use alloy_primitives::{Address, Selector, U256};
 use alloy_sol_types::{ContractError, SolInterface};
-use bttc_genesis::{BTT_ADDRESS, GOVERNANCE_ADDRESS, REWARDS_ADDRESS, STAKING_ADDRESS};
+use bttc_genesis::{
+    BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, REWARDS_ADDRESS, STAKING_ADDRESS, WRAPPED_PREFIX,
+};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -73,6 +75,8 @@ pub fn call(module: Address, call: &Call<'_>, host: &mut dyn Host) -> Result<Vec
         GOVERNANCE_ADDRESS => governance::dispatch(decode(call.input)?, call, host),
         REWARDS_ADDRESS => rewards::dispatch(decode(call.input)?, host),
         BTT_ADDRESS => btt::dispatch(decode(call.input)?, call, host),
+        BRIDGE_ADDRESS => bridge::dispatch(decode(call.input)?, call, host),
+        token if token.starts_with(&WRAPPED_PREFIX) => wrapped::dispatch(token, decode(call.input)?, call, host),
         _ => Err(Fault::reason("the module has no such function")),
     }
 }
@@ -90,6 +94,10 @@ pub fn explain(data: &[u8]) -> Option<String> {
     if let Ok(error) = ContractError::<IGovernance::IGovernanceErrors>::abi_decode(data) {
         return Some(describe(error));
     }
+    if let Ok(error) = ContractError::<IBridge::IBridgeErrors>::abi_decode(data) {
+        return Some(describe(error));
+    }
+    // Wrapped tokens have the BTT token's errors.
     ContractError::<IBtt::IBttErrors>::abi_decode(data).ok().map(describe)
 }
 

@@ -3,7 +3,7 @@
 use crate::numbers::{Checked, wei};
 use crate::staking::records::{Member, staking};
 use crate::staking::{New, STAKE_ACCOUNT, insert, store};
-use crate::{Env, Fault, Host, MemoryHost, btt, governance, rewards};
+use crate::{Env, Fault, Host, MemoryHost, bridge, btt, governance, rewards};
 use alloy_primitives::{Address, B256, U256};
 use bttc_genesis::ChainSpec;
 use bttc_types::SigningDomain;
@@ -15,11 +15,13 @@ pub fn environment(spec: &ChainSpec, genesis_hash: B256) -> Env {
         preset: spec.bttc.preset,
         chain_id: spec.chain_id(),
         domain: Arc::new(SigningDomain::new(spec.chain_id(), genesis_hash)),
+        bridge_id: spec.bttc.bridge.bridge_id,
         epoch_blocks: spec.bttc.params.epoch_blocks,
         power_unit: wei(spec.bttc.params.power_unit),
         height: 0,
         time_ms: spec.genesis.timestamp.saturating_mul(1_000),
         parent_time_ms: 0,
+        parent_hash: B256::ZERO,
     }
 }
 
@@ -67,6 +69,7 @@ pub fn genesis_state(spec: &ChainSpec) -> Result<MemoryHost, Fault> {
         .chain(host.balances.values().copied())
         .try_fold(supply.reward_pool.plus(supply.reserve)?, Checked::plus)?;
     btt::btt().supply().set(&mut host, allocated)?;
+    bridge::initialize(&mut host, spec)?;
     host.logs.clear();
     host.events.clear();
     Ok(host)

@@ -4,7 +4,7 @@
 use crate::governance::{self, parameters};
 use crate::numbers::Checked;
 use crate::staking::records::staking;
-use crate::{Fault, Host, btt, rewards, slashing, staking as staking_module};
+use crate::{Fault, Host, bridge, btt, rewards, slashing, staking as staking_module};
 use alloy_primitives::{Address, U256};
 use bttc_genesis::ChainParams;
 use std::collections::BTreeSet;
@@ -26,6 +26,7 @@ pub struct LastCommit {
 pub fn begin_block(host: &mut dyn Host, last_commit: &LastCommit) -> Result<(), Fault> {
     let env = host.env();
     let (height, epoch, begins) = (env.height, env.epoch(), env.begins_epoch());
+    let mut set_taken = false;
     let signed_epoch = env.epoch_of(height.saturating_sub(1));
     if height > 1 {
         let params = parameters(host)?;
@@ -50,9 +51,10 @@ pub fn begin_block(host: &mut dyn Host, last_commit: &LastCommit) -> Result<(), 
             rewards::pay_epoch(host, signed_epoch)?;
         }
         debug_assert_eq!(epoch, host.env().epoch());
-        staking_module::activate(host)?;
+        set_taken = staking_module::activate(host)?;
     }
-    Ok(())
+    bridge::count_attestations(host)?;
+    bridge::begin_block(host, set_taken)
 }
 
 /// At the end of a block: takes its base fees, computes a set at the end of an epoch, moves proposals on. Gives the
@@ -70,6 +72,7 @@ pub fn end_block(host: &mut dyn Host, base_fees: U256) -> Result<ChainParams, Fa
     if host.env().ends_epoch() {
         staking_module::compute(host)?;
     }
+    bridge::carry_out(host)?;
     governance::end_block(host, &params)?;
     parameters(host)
 }

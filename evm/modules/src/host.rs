@@ -15,6 +15,8 @@ pub struct Env {
     pub chain_id: u64,
     /// What validators' signatures are bound to.
     pub domain: Arc<SigningDomain>,
+    /// What names the network's bridge; zero when it has none.
+    pub bridge_id: alloy_primitives::B256,
     /// Blocks in an epoch.
     pub epoch_blocks: u64,
     /// Stake of one unit of power, wei.
@@ -25,6 +27,8 @@ pub struct Env {
     pub time_ms: u64,
     /// Time of its parent, milliseconds.
     pub parent_time_ms: u64,
+    /// Hash of its parent; known in hooks only.
+    pub parent_hash: alloy_primitives::B256,
 }
 
 impl Env {
@@ -135,6 +139,29 @@ pub enum Event {
         /// Its status afterwards.
         status: u8,
     },
+    /// The bridge made a checkpoint.
+    Checkpoint {
+        /// Its number.
+        seq: u64,
+        /// What members sign.
+        digest: alloy_primitives::B256,
+    },
+    /// A wrong bridge signature was punished.
+    BridgeSlashed {
+        /// Number of the validator.
+        validator: u32,
+        /// What it cost, wei.
+        slashed: U256,
+        /// Who reported it.
+        reporter: Address,
+    },
+    /// A validator did not attest deposits.
+    NotAttesting {
+        /// Number of the validator.
+        validator: u32,
+        /// Whether it is jailed.
+        jailed: bool,
+    },
     /// A proposal was carried out, or failed.
     Executed {
         /// Number of the proposal.
@@ -179,6 +206,16 @@ pub trait Host {
     /// # Errors
     /// [`Fault`]; [`Fault::Broken`] when they are not there.
     fn burn(&mut self, from: Address, amount: U256) -> Result<(), Fault>;
+    /// Whether an account has neither nonce nor code.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn is_vacant(&mut self, account: Address) -> Result<bool, Fault>;
+    /// Makes an account that runs native code: nonce 1 and the stub; false when it is not vacant.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn create(&mut self, account: Address) -> Result<bool, Fault>;
     /// Emits a log.
     ///
     /// # Errors

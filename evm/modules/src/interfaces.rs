@@ -12,3 +12,5 @@ alloy_sol_types::sol!(#![sol(abi, all_derives)] "interfaces/IStaking.sol");
 alloy_sol_types::sol!(#![sol(abi, all_derives)] "interfaces/IRewards.sol");
 alloy_sol_types::sol!(#![sol(abi, all_derives)] "interfaces/IGovernance.sol");
 alloy_sol_types::sol!(#![sol(abi, all_derives)] "interfaces/IBtt.sol");
+alloy_sol_types::sol!(#![sol(abi, all_derives)] "interfaces/IBridge.sol");
+alloy_sol_types::sol!(#![sol(abi, all_derives)] "interfaces/IWrapped.sol");

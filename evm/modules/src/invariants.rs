@@ -5,9 +5,10 @@ use crate::numbers::Checked;
 use crate::rewards::rewards;
 use crate::staking::records::{FREE, staking};
 use crate::staking::{members, views};
-use crate::{Fault, Host};
+use crate::{Fault, Host, bridge, wrapped};
 use alloy_primitives::{Address, U256};
-use bttc_genesis::{GOVERNANCE_ADDRESS, STAKING_ADDRESS};
+use bttc_bridge_types::GatewayId;
+use bttc_genesis::{BTT_ADDRESS, GOVERNANCE_ADDRESS, STAKING_ADDRESS};
 
 /// Sums over all accounts, which only a test can afford.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,10 +79,35 @@ fn check(host: &mut dyn Host, delegators: &[Address]) -> Result<Result<Totals, S
     if held < deposits {
         return Ok(Err(format!("the governance account holds {held}, it owes {deposits}")));
     }
+    if let Some(problem) = check_bridge(host)? {
+        return Ok(Err(problem));
+    }
     check_sets(host).map(|problem| match problem {
         None => Ok(totals),
         Some(problem) => Err(problem),
     })
+}
+
+/// What gateways hold is in circulation here or parked, and no wrapped token has more in circulation than that.
+fn check_bridge(host: &mut dyn Host) -> Result<Option<String>, Fault> {
+    let mut minted = std::collections::BTreeMap::<Address, U256>::new();
+    for gateway in bridge::views::gateways(host)? {
+        let at = GatewayId { root_chain_id: gateway.rootChainId, gateway: gateway.gateway };
+        for token in bridge::views::tokens(host, at)? {
+            if token.locked != token.minted.plus(token.parked)? {
+                return Ok(Some(format!("{} at {at}: locked is not minted and parked: {token:?}", token.root)));
+            }
+            let sum = minted.entry(token.wrapped).or_default();
+            *sum = sum.plus(token.minted)?;
+        }
+    }
+    for (token, minted) in minted {
+        let supply = wrapped::at(token).supply().get(host)?;
+        if token != BTT_ADDRESS && supply != minted {
+            return Ok(Some(format!("{token} has a supply of {supply}, {minted} were minted")));
+        }
+    }
+    Ok(None)
 }
 
 /// The sets of this epoch and the next: not empty, at most the number allowed, nobody jailed for an epoch or longer unless

@@ -1,4 +1,4 @@
-//! Native contracts: staking, rewards, slashing, governance and the BTT token view, written in Rust and executed inside the
+//! Native contracts: staking, rewards, slashing, governance, the bridge and tokens, written in Rust and executed inside the
 //! EVM at fixed addresses.
 //!
 //! A module is a set of functions over a [`Host`]: the EVM's journal during a transaction, a block's state during the hooks
@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod bridge;
 pub mod btt;
 mod call;
 pub mod genesis;
@@ -20,10 +21,12 @@ pub mod interfaces;
 mod invariants;
 mod memory;
 mod numbers;
+mod permit;
 pub mod rewards;
 pub mod slashing;
 pub mod staking;
 pub mod storage;
+pub mod wrapped;
 
 pub use call::{Call, call, explain};
 pub use host::{Env, Event, Fault, Host};

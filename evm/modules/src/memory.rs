@@ -2,7 +2,7 @@
 
 use crate::{Env, Event, Fault, Host};
 use alloy_primitives::{Address, LogData, U256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Accounts, slots and logs in memory. Costs no gas.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct MemoryHost {
     pub storage: BTreeMap<(Address, U256), U256>,
     /// Coins.
     pub balances: BTreeMap<Address, U256>,
+    /// Accounts that were made.
+    pub created: BTreeSet<Address>,
     /// Logs so far.
     pub logs: Vec<(Address, LogData)>,
     /// What hooks did so far.
@@ -28,6 +30,7 @@ impl MemoryHost {
             env,
             storage: BTreeMap::new(),
             balances: BTreeMap::new(),
+            created: BTreeSet::new(),
             logs: Vec::new(),
             events: Vec::new(),
             accesses: 0,
@@ -76,6 +79,14 @@ impl Host for MemoryHost {
         let left = self.balance(from)?.checked_sub(amount).ok_or(Fault::Broken("a module lacks coins"))?;
         self.balances.insert(from, left);
         Ok(())
+    }
+
+    fn is_vacant(&mut self, account: Address) -> Result<bool, Fault> {
+        Ok(!self.created.contains(&account))
+    }
+
+    fn create(&mut self, account: Address) -> Result<bool, Fault> {
+        Ok(self.created.insert(account))
     }
 
     fn log(&mut self, account: Address, data: LogData) -> Result<(), Fault> {

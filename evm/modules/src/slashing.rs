@@ -111,15 +111,7 @@ fn punish_downtime(host: &mut dyn Host, params: &ChainParams, id: u32, set: &[Me
     if validator.jail().get(host)? != FREE {
         return Ok(());
     }
-    let (mut stay, mut power) = (0u64, 0u64);
-    for member in set {
-        if member.id != id && staking().validators().entry(member.id).jail().get(host)? == FREE {
-            stay = stay.plus(1)?;
-            power = power.plus(member.power)?;
-        }
-    }
-    let before = power_a_day_ago(host)?;
-    let jailed = stay >= params.min_active_validators && u128::from(power).times(3)? >= u128::from(before).times(2)?;
+    let jailed = can_do_without(host, params, id, set)?;
     let slashed = slash(host, id, params.downtime_slash_bps, None)?.amount;
     if jailed {
         jail(host, &validator, JAILED, params.downtime_jail_seconds)?;
@@ -129,8 +121,26 @@ fn punish_downtime(host: &mut dyn Host, params: &ChainParams, id: u32, set: &[Me
     Ok(())
 }
 
+/// Whether enough validators and power stay when this one goes.
+pub(crate) fn can_do_without(
+    host: &mut dyn Host,
+    params: &ChainParams,
+    id: u32,
+    set: &[Member],
+) -> Result<bool, Fault> {
+    let (mut stay, mut power) = (0u64, 0u64);
+    for member in set {
+        if member.id != id && staking().validators().entry(member.id).jail().get(host)? == FREE {
+            stay = stay.plus(1)?;
+            power = power.plus(member.power)?;
+        }
+    }
+    let before = power_a_day_ago(host)?;
+    Ok(stay >= params.min_active_validators && u128::from(power).times(3)? >= u128::from(before).times(2)?)
+}
+
 /// Jails a validator; its time runs from when its power is gone.
-fn jail(host: &mut dyn Host, validator: &Validator, how: u8, seconds: u64) -> Result<(), Fault> {
+pub(crate) fn jail(host: &mut dyn Host, validator: &Validator, how: u8, seconds: u64) -> Result<(), Fault> {
     let (epoch, now) = (host.env().epoch(), host.env().time_ms);
     validator.jail().set(host, how)?;
     validator.jailed_epoch().set(host, epoch)?;

@@ -1,7 +1,9 @@
 //! The storage layout against the Solidity compiler's own, and the ABI files against the interfaces.
 
 use bttc_modules::governance::records::{Governance, Pool, Proposal, Upgrade, Vote};
-use bttc_modules::interfaces::{IBtt, IGovernance, IRewards, IStaking};
+use bttc_modules::bridge::records as bridge;
+use bttc_modules::interfaces::{IBridge, IBtt, IGovernance, IRewards, IStaking, IWrapped};
+use bttc_modules::wrapped::Wrapped;
 use bttc_modules::rewards::Rewards;
 use bttc_modules::slashing::Signing;
 use bttc_modules::staking::records::{Delegation, SetRecord, Staking, Unbonding, Validator};
@@ -24,6 +26,20 @@ fn structs() -> Vec<(&'static str, Vec<Field>)> {
         ("Unbonding", Unbonding::fields()),
         ("SetRecord", SetRecord::fields()),
         ("Staking", Staking::fields()),
+        ("BridgeSetRecord", bridge::BridgeSetRecord::fields()),
+        ("Token", bridge::Token::fields()),
+        ("TreeRecord", bridge::TreeRecord::fields()),
+        ("Boundary", bridge::Boundary::fields()),
+        ("Parked", bridge::Parked::fields()),
+        ("CommandRecord", bridge::CommandRecord::fields()),
+        ("DestRecord", bridge::DestRecord::fields()),
+        ("CheckpointRecord", bridge::CheckpointRecord::fields()),
+        ("Accusation", bridge::Accusation::fields()),
+        ("Applied", bridge::Applied::fields()),
+        ("Attesting", bridge::Attesting::fields()),
+        ("Gateway", bridge::Gateway::fields()),
+        ("Bridge", bridge::Bridge::fields()),
+        ("Wrapped", Wrapped::fields()),
     ]
 }
 
@@ -97,6 +113,8 @@ fn the_abi_files_are_those_of_the_interfaces() {
         ("IRewards", serde_json::to_value(IRewards::abi::contract()).unwrap()),
         ("IGovernance", serde_json::to_value(IGovernance::abi::contract()).unwrap()),
         ("IBtt", serde_json::to_value(IBtt::abi::contract()).unwrap()),
+        ("IBridge", serde_json::to_value(IBridge::abi::contract()).unwrap()),
+        ("IWrapped", serde_json::to_value(IWrapped::abi::contract()).unwrap()),
     ];
     for (name, abi) in abis {
         let path = folder.join(format!("{name}.json"));

@@ -88,6 +88,10 @@ pub(crate) fn dispatch(request: Calls, call: &Call<'_>, host: &mut dyn Host) -> 
             let draft = Draft::payment(&args)?;
             proposals::propose(host, caller, call.stake()?, &draft)?.abi_encode()
         }
+        Calls::proposeBridge(args) => {
+            let draft = Draft::bridge(host, &args)?;
+            proposals::propose(host, caller, call.stake()?, &draft)?.abi_encode()
+        }
         Calls::deposit(args) => {
             proposals::add_deposit(host, args.id, caller, call.stake()?)?;
             Vec::new()

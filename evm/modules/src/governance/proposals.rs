@@ -4,6 +4,7 @@ use super::records::{Proposal, governance, kind, status};
 use super::{MAX_CHANGES, MAX_WAITING, emit, parameters};
 use crate::interfaces::IGovernance;
 use crate::numbers::{Checked, wei};
+use crate::bridge::{self, Operation};
 use crate::{Fault, Host};
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolValue;
@@ -53,6 +54,20 @@ impl<'a> Draft<'a> {
     }
 }
 
+impl<'a> Draft<'a> {
+    pub(crate) fn bridge(host: &mut dyn Host, args: &'a IGovernance::proposeBridgeCall) -> Result<Self, Fault> {
+        let bad = |reason: &str| Fault::revert(IGovernance::BadOperation { reason: reason.to_owned() });
+        let operation =
+            Operation::decode(&args.operation).ok_or_else(|| bad("no such operation, or malformed arguments"))?;
+        if let Some(reason) = bridge::operations::obstacle(host, &operation)? {
+            return Err(bad(&reason));
+        }
+        let payload = args.operation.abi_encode();
+        let (title, description) = (args.title.as_str(), args.description.as_str());
+        Ok(Self { kind: kind::BRIDGE, expedited: args.expedited, title, description, payload })
+    }
+}
+
 /// The parameters after these changes, or why they would not be valid. Asked when proposed and when carried out.
 pub(crate) fn changed(host: &mut dyn Host, changes: &Changes) -> Result<Result<ChainParams, String>, Fault> {
     let mut params = parameters(host)?;
@@ -71,7 +86,9 @@ pub(crate) fn changed(host: &mut dyn Host, changes: &Changes) -> Result<Result<C
         }
     }
     let preset = host.env().preset;
-    Ok(params.validate(preset).map(|()| params).map_err(|error| error.to_string()))
+    let bridged = bridge::records::bridge().gateways().len(host)? > 0;
+    let checked = params.validate(preset).and_then(|()| if bridged { params.validate_bridge(preset) } else { Ok(()) });
+    Ok(checked.map(|()| params).map_err(|error| error.to_string()))
 }
 
 /// The record of a proposal that exists.

@@ -158,6 +158,8 @@ pub mod kind {
     pub const UPGRADE: u8 = 3;
     /// A payment from the reward pool.
     pub const PAYMENT: u8 = 4;
+    /// An operation on the bridge.
+    pub const BRIDGE: u8 = 5;
 }
 
 /// What has become of a proposal.

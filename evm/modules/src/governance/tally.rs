@@ -3,6 +3,8 @@
 use super::proposals::{Changes, changed};
 use super::records::{Proposal, governance, kind, status};
 use super::{MAX_VOTING, voting};
+use crate::bridge::{self, Operation};
+use crate::interfaces::IGovernance;
 use crate::numbers::{Checked, narrow};
 use crate::rewards::rewards;
 use crate::staking::members;
@@ -157,6 +159,10 @@ fn changes(host: &mut dyn Host, proposal: &Proposal) -> Result<Changes, Fault> {
 fn is_protected(host: &mut dyn Host, proposal: &Proposal) -> Result<bool, Fault> {
     Ok(match proposal.kind().get(host)? {
         kind::UPGRADE | kind::PAYMENT => true,
+        kind::BRIDGE => {
+            let operation = operation(host, proposal)?;
+            bridge::is_protected(host, &operation)?
+        }
         kind::PARAMETERS => changes(host, proposal)?
             .iter()
             .any(|(id, _)| ParameterInfo::by_id(*id).is_none_or(|info| info.group.is_protected())),
@@ -174,6 +180,15 @@ fn schedule(host: &mut dyn Host, id: u64, proposal: &Proposal, params: &ChainPar
     let hurried = proposal.expedited().get(host)? && two_thirds(U256::from(yes), U256::from(bonded))?;
     let delay = match kind {
         kind::PAYMENT => params.protected_delay_seconds,
+        kind::BRIDGE if is_protected(host, proposal)? => {
+            // Pausing may hurry; what loosens the bridge never does, but for an accusation that must not wait.
+            let operation = operation(host, proposal)?;
+            if hurried && matches!(operation, Operation::Dismiss(_) | Operation::Unpause(_) | Operation::Resume) {
+                0
+            } else {
+                params.protected_delay_seconds
+            }
+        }
         _ if hurried => 0,
         _ => params.execution_delay_seconds,
     };
@@ -203,11 +218,22 @@ fn execute_one(host: &mut dyn Host) -> Result<(), Fault> {
         kind::PARAMETERS => change_parameters(host, &proposal)?,
         kind::UPGRADE => schedule_upgrade(host, &proposal)?,
         kind::PAYMENT => make_payment(host, &proposal)?,
+        kind::BRIDGE => {
+            let operation = operation(host, &proposal)?;
+            bridge::execute(host, &operation)?
+        }
         _ => false,
     };
     proposal.status().set(host, if success { status::EXECUTED } else { status::FAILED })?;
     host.note(Event::Executed { proposal: id, success });
     Ok(())
+}
+
+/// The bridge operation of a proposal.
+fn operation(host: &mut dyn Host, proposal: &Proposal) -> Result<Operation, Fault> {
+    let payload = proposal.payload().get(host)?;
+    let decoded = IGovernance::BridgeOperation::abi_decode(&payload).ok();
+    decoded.and_then(|raw| Operation::decode(&raw)).ok_or(Fault::Broken("a proposal's payload is malformed"))
 }
 
 fn change_parameters(host: &mut dyn Host, proposal: &Proposal) -> Result<bool, Fault> {

@@ -35,12 +35,6 @@ crate::storage! {
         delegators: Mapping<Address, List<Slot<u32>>>,
         /// Stake on its way out by delegator.
         unbondings: Mapping<Address, List<Unbonding>>,
-        /// Number of the bridge set in force.
-        bridge_set: Slot<u64>,
-        /// Day on which it was taken, days since 1970.
-        bridge_set_day: Slot<u64>,
-        /// Bridge sets: bridge keys and powers, by number.
-        bridge_sets: Mapping<u64, List<Slot<Member>>>,
     }
 }
 

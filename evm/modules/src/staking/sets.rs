@@ -4,13 +4,12 @@ use super::records::{FREE, JAILED, Member, TOMBSTONED, Validator, staking};
 use super::{delegation, unbonding};
 use crate::governance::{parameter, parameters};
 use crate::numbers::{Checked, narrow};
-use crate::{Event, Fault, Host, slashing};
-use alloy_primitives::Address;
+use crate::{Event, Fault, Host, bridge, slashing};
 use bttc_genesis::Parameter;
 use bttc_types::ValidatorSet;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A day, for the bridge set and for how much power downtime may remove.
+/// A day, for how much power downtime may remove.
 const DAY_MS: u64 = 86_400_000;
 
 /// The members of an epoch's set, in canonical order; none when it is not known (any more).
@@ -213,8 +212,8 @@ pub(crate) fn compute(host: &mut dyn Host) -> Result<(), Fault> {
     store(host, epoch, members)
 }
 
-/// At the start of an epoch: its set comes into force.
-pub(crate) fn activate(host: &mut dyn Host) -> Result<(), Fault> {
+/// At the start of an epoch: its set comes into force. Whether the bridge took a set that waits for its hand-over.
+pub(crate) fn activate(host: &mut dyn Host) -> Result<bool, Fault> {
     let (epoch, now) = (host.env().epoch(), host.env().time_ms);
     let record = staking().sets().entry(epoch);
     record.start_ms().set(host, now)?;
@@ -236,16 +235,25 @@ pub(crate) fn activate(host: &mut dyn Host) -> Result<(), Fault> {
             }
         }
     }
+    // Who speaks for the bridge with more power than it signs blocks with is bound by that.
+    let bound = bridge::bound_members(host)?;
+    affected.extend(bound.keys());
+    affected.extend(bridge::past_members(host)?);
+    let powers: BTreeMap<u32, u64> = members.iter().map(|member| (member.id, member.power)).collect();
     for id in affected {
         let validator = staking().validators().entry(id);
-        unbonding::start_clocks(host, &validator)?;
+        let power = powers.get(&id).copied().unwrap_or(0);
+        if bound.get(&id).copied().unwrap_or(0) <= power {
+            unbonding::start_clocks(host, &validator)?;
+        }
         start_jail(host, &validator, inside.contains(&id))?;
         if inside.contains(&id) && (!previous.contains(&id) || slashing::window_changed(host, id)?) {
             slashing::restart_window(host, id)?;
         }
     }
-    take_bridge_set(host, &members)?;
-    prune(host)
+    let taken = bridge::renew(host, &members)?;
+    prune(host)?;
+    Ok(taken)
 }
 
 /// Jail time runs from when the power is gone (or, when the set could not do without it, from two epochs later).
@@ -297,26 +305,6 @@ fn prune(host: &mut dyn Host) -> Result<(), Fault> {
 pub(crate) fn power_a_day_ago(host: &mut dyn Host) -> Result<u64, Fault> {
     let mark = staking().day_ago_epoch().get(host)?;
     staking().sets().entry(mark).power().get(host)
-}
-
-/// Once a day the bridge set follows the validator set. With no gateway registered it is in force at once.
-fn take_bridge_set(host: &mut dyn Host, members: &[Member]) -> Result<(), Fault> {
-    let day = host.env().time_ms.over(DAY_MS)?;
-    let number = staking().bridge_set().get(host)?;
-    if number > 0 && staking().bridge_set_day().get(host)? == day {
-        return Ok(());
-    }
-    let mut taken = Vec::with_capacity(members.len());
-    for member in members {
-        let key = staking().validators().entry(member.id).bridge().get(host)?;
-        if key != Address::ZERO {
-            taken.push(Member { key, ..*member });
-        }
-    }
-    let number = number.plus(1)?;
-    staking().bridge_sets().entry(number).replace(host, &taken)?;
-    staking().bridge_set().set(host, number)?;
-    staking().bridge_set_day().set(host, day)
 }
 
 /// Puts a validator back into the list of candidates when it may be there.

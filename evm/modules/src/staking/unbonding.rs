@@ -6,7 +6,7 @@ use crate::governance::parameter;
 use crate::interfaces::IStaking;
 use crate::numbers::{Checked, mul_div, narrow};
 use crate::storage::{List, Slot};
-use crate::{Fault, Host, rewards};
+use crate::{Fault, Host, bridge, rewards};
 use alloy_primitives::{Address, U256};
 use bttc_genesis::{Parameter, STAKING_ADDRESS};
 
@@ -30,8 +30,8 @@ pub(crate) fn enter(host: &mut dyn Host, id: u32, target: u32, delegator: Addres
     entry.clocks().set(host, clocks)?;
     entry.epoch().set(host, epoch)?;
     entry.amount().set(host, amount)?;
-    if validator.last_set().get(host)? <= epoch {
-        // Neither in this epoch's set nor in the next one's: the stake gives no power that must end first.
+    if validator.last_set().get(host)? <= epoch && bridge::binding_power(host, id)? == 0 {
+        // Neither in this epoch's set nor in the next one's nor in the bridge's: no power must end first.
         let maturity = now.plus(period(host)?)?;
         entry.maturity_ms().set(host, maturity)?;
     } else {
@@ -104,7 +104,7 @@ pub(crate) fn value(host: &mut dyn Host, entry: &Unbonding, maturity: Option<u64
     let id = entry.validator().get(host)?;
     let log = staking().validators().entry(id).slashes();
     let from = u64::from(entry.slashes().get(host)?);
-    let until = maturity.unwrap_or(u64::MAX);
+    let until = bridge::bound_until(host, id, maturity.unwrap_or(u64::MAX))?;
     // The first slash after maturity.
     let (mut low, mut high) = (from, log.len(host)?);
     while low < high {
@@ -140,7 +140,9 @@ pub(crate) fn withdraw(host: &mut dyn Host, delegator: Address) -> Result<u128, 
     while index < list.len(host)? {
         let entry = list.entry(index);
         let maturity = maturity(host, &entry)?;
-        if maturity.is_none_or(|maturity| maturity > now) {
+        let from = entry.validator().get(host)?;
+        let accused = bridge::is_accused(host, from)?;
+        if accused || maturity.is_none_or(|maturity| maturity > now) {
             index = index.plus(1)?;
             continue;
         }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.30;
+
+import {IGateway} from "./IGateway.sol";
+
+/// @notice What is hashed, signed and proved: the same bytes as in `bridge/types`, checked by shared vectors.
+library Digests {
+    bytes32 internal constant DOMAIN_TYPE = keccak256("EIP712Domain(string name,string version,bytes32 salt)");
+    bytes32 internal constant DEPOSIT_TYPE = keccak256(
+        "Deposit(bytes32 bridgeId,uint64 rootChainId,address gateway,uint64 nonce,address token,address sender,address recipient,uint256 amount)"
+    );
+    bytes32 internal constant FIRST_ACC_TYPE =
+        keccak256("FirstAccumulator(bytes32 bridgeId,uint64 rootChainId,address gateway)");
+    bytes32 internal constant CHECKPOINT_TYPE = keccak256(
+        "Checkpoint(uint64 seq,uint64 lastBlock,bytes32 lastBlockHash,uint64 timestamp,bytes32 destsHash,bytes32 setHash,bytes32 nextSetHash)"
+    );
+    bytes32 internal constant COMMAND_TYPE = keccak256(
+        "GatewayCommand(uint64 rootChainId,address gateway,uint64 commandNonce,uint8 kind,bytes payload)"
+    );
+    bytes32 internal constant SET_TYPE = keccak256("BridgeSet(bytes32 bridgeId,bytes set)");
+    bytes32 internal constant WITHDRAWAL_TYPE = keccak256(
+        "Withdrawal(bytes32 bridgeId,uint64 rootChainId,address gateway,uint32 treeId,uint64 index,address token,address sender,address recipient,uint256 amount,uint256 relayerFee)"
+    );
+
+    function domain(bytes32 bridgeId) internal pure returns (bytes32) {
+        return keccak256(abi.encode(DOMAIN_TYPE, keccak256("BTTC Bridge"), keccak256("1"), bridgeId));
+    }
+
+    function typed(bytes32 domainHash, bytes32 structHash) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(hex"1901", domainHash, structHash));
+    }
+
+    function setHash(bytes32 bridgeId, bytes calldata set) internal pure returns (bytes32) {
+        return keccak256(abi.encode(SET_TYPE, bridgeId, keccak256(set)));
+    }
+
+    function checkpoint(bytes32 domainHash, IGateway.Checkpoint calldata cp, IGateway.Dest[] calldata dests)
+        internal
+        pure
+        returns (bytes32)
+    {
+        bytes32 destsHash = keccak256(abi.encode(dests));
+        return typed(
+            domainHash,
+            keccak256(
+                abi.encode(
+                    CHECKPOINT_TYPE,
+                    cp.seq,
+                    cp.lastBlock,
+                    cp.lastBlockHash,
+                    cp.timestamp,
+                    destsHash,
+                    cp.setHash,
+                    cp.nextSetHash
+                )
+            )
+        );
+    }
+
+    function command(
+        bytes32 domainHash,
+        uint64 rootChainId,
+        address gateway,
+        uint64 nonce,
+        uint8 kind,
+        bytes calldata payload
+    ) internal pure returns (bytes32) {
+        return typed(
+            domainHash,
+            keccak256(abi.encode(COMMAND_TYPE, rootChainId, gateway, nonce, kind, keccak256(payload)))
+        );
+    }
+
+    /// The root that a leaf and its 32 siblings give; the direction comes from the index alone.
+    function fold(bytes32 leaf, uint256 index, bytes32[32] calldata proof) internal pure returns (bytes32 node) {
+        node = leaf;
+        assembly ("memory-safe") {
+            for { let i := 0 } lt(i, 32) { i := add(i, 1) } {
+                let left := shl(5, and(shr(i, index), 1))
+                mstore(left, node)
+                mstore(xor(left, 32), calldataload(add(proof, shl(5, i))))
+                node := keccak256(0, 64)
+            }
+        }
+    }
+}
