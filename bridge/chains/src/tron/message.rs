@@ -289,10 +289,24 @@ impl TronTransaction {
         Self { raw_data: Some(raw), signature: Vec::new() }
     }
 
+    /// The bytes that are signed.
+    pub fn raw_bytes(&self) -> Vec<u8> {
+        self.raw_data.as_ref().map(Message::encode_to_vec).unwrap_or_default()
+    }
+
+    /// A transaction from the bytes that were signed.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn from_raw(raw: &[u8], signature: Vec<Vec<u8>>) -> Result<Self, Error> {
+        let raw = Raw::decode(raw)
+            .map_err(|error| Error::Malformed { endpoint: "transaction".into(), reason: error.to_string() })?;
+        Ok(Self { raw_data: Some(raw), signature })
+    }
+
     /// Its id: the hash of what is signed.
     pub fn id(&self) -> B256 {
-        let bytes = self.raw_data.as_ref().map(Message::encode_to_vec).unwrap_or_default();
-        B256::from_slice(&Sha256::digest(bytes))
+        B256::from_slice(&Sha256::digest(self.raw_bytes()))
     }
 
     /// Signs it, as tronweb writes signatures.
