@@ -25,7 +25,7 @@ pub fn zero_hashes() -> &'static [B256; TREE_DEPTH + 1] {
 }
 
 /// The parent of two nodes.
-fn join(left: B256, right: B256) -> B256 {
+pub fn join(left: B256, right: B256) -> B256 {
     let mut bytes = [0u8; 64];
     let (first, second) = bytes.split_at_mut(32);
     first.copy_from_slice(left.as_slice());

@@ -434,6 +434,48 @@ fn checkpoints_say_what_is_new_and_sets_hand_over() {
 }
 
 #[test]
+fn every_leaf_is_proved_from_state_in_every_checkpoint() {
+    let mut world = World::new();
+    world.apply(vec![world.deposit(USDT, ALICE, 1_000)]);
+    let token = wrapped_address(1, USDT);
+    let mut leaves = Vec::new();
+    for round in 1..=4u64 {
+        for _ in 0..round * 2 - 1 {
+            let amount = U256::from(leaves.len() + 1);
+            world.send(ALICE, token, IWrapped::withdrawToCall { recipient: BOB, amount }).unwrap();
+            let index = leaves.len() as u64;
+            let withdrawal = Withdrawal {
+                at: ETHEREUM,
+                tree_id: 1,
+                index,
+                token: USDT,
+                sender: ALICE,
+                recipient: BOB,
+                amount,
+                relayer_fee: U256::ZERO,
+            };
+            leaves.push(withdrawal.leaf(world.host.env.bridge_id));
+        }
+        world.blocks(20, 1);
+        while world.checkpoints() < round {
+            world.blocks(1, 1);
+        }
+    }
+    for seq in 1..=world.checkpoints() {
+        let (checkpoint, ..) = world.checkpoint(seq);
+        let dest = checkpoint.dests[0];
+        for index in 0..dest.count {
+            let found = views::proof(&mut world.host, ETHEREUM, 1, index, Some(seq)).unwrap().unwrap();
+            assert_eq!(found.leaf, leaves[index as usize]);
+            assert_eq!(fold_proof(found.leaf, index, &found.siblings), dest.withdrawal_root);
+            let naive = Tree::prove(&leaves[..dest.count as usize], index).unwrap();
+            assert_eq!(found.siblings, naive);
+        }
+        assert!(views::proof(&mut world.host, ETHEREUM, 1, dest.count, Some(seq)).unwrap().is_none());
+    }
+}
+
+#[test]
 fn who_speaks_for_the_bridge_stays_bound_until_the_hand_over() {
     let mut world = World::new();
     world.send(owner(3), STAKING_ADDRESS, IStaking::exitCall {}).unwrap();

@@ -127,14 +127,14 @@ crate::storage! {
 }
 
 crate::storage! {
-    /// A tree of withdrawals: the frontier.
+    /// A tree of withdrawals with every full subtree, so that any leaf can be proved from state alone, for ever.
     pub struct TreeRecord {
         /// Its leaves.
         count: Slot<u64>,
         /// Its root.
         root: Slot<B256>,
-        /// Full left subtrees by height.
-        branch: Mapping<u8, Slot<B256>>,
+        /// Full subtrees by height (upper bits) and place at that height (lower 40 bits).
+        nodes: Mapping<u64, Slot<B256>>,
     }
 }
 

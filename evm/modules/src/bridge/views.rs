@@ -1,12 +1,12 @@
 //! What can be read of the bridge.
 
 use super::records::{Gateway, bridge};
-use super::{buckets, checkpoints, deposits, id_of, known};
+use super::{buckets, checkpoints, deposits, id_of, known, withdrawals};
 use crate::interfaces::IBridge::{self, IBridgeCalls as Calls};
 use crate::{Fault, Host};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolValue};
-use bttc_bridge_types::{BridgeSet, Checkpoint, Command, GatewayCommand, GatewayId};
+use bttc_bridge_types::{BridgeSet, Checkpoint, Command, GatewayCommand, GatewayId, TREE_DEPTH};
 
 /// A gateway.
 ///
@@ -138,6 +138,45 @@ pub fn set(host: &mut dyn Host, id: u64) -> Result<Option<BridgeSet>, Fault> {
 pub fn checkpoint(host: &mut dyn Host, seq: u64) -> Result<Option<(Checkpoint, u64, u64)>, Fault> {
     let Some((checkpoint, record)) = checkpoints::read(host, seq)? else { return Ok(None) };
     Ok(Some((checkpoint, record.set_id().get(host)?, record.next_set_id().get(host)?)))
+}
+
+/// A withdrawal's leaf, its siblings, and the root that they give in the tree of a checkpoint: of the given one, or of the
+/// latest that holds the leaf. With the checkpoint's number; nothing when none holds it yet.
+///
+/// # Errors
+/// The host's; reverts when the gateway is not registered.
+pub fn proof(
+    host: &mut dyn Host,
+    at: GatewayId,
+    tree_id: u32,
+    index: u64,
+    seq: Option<u64>,
+) -> Result<Option<WithdrawalProof>, Fault> {
+    let (_, gateway) = known(host, at)?;
+    let seq = match seq {
+        Some(seq) => seq,
+        None => bridge().checkpoint_count().get(host)?,
+    };
+    let Some((checkpoint, _)) = checkpoints::read(host, seq)? else { return Ok(None) };
+    let Some(dest) = checkpoint.dests.iter().find(|dest| dest.at == at && dest.tree_id == tree_id) else {
+        return Ok(None);
+    };
+    let record = gateway.trees().entry(tree_id);
+    let found = withdrawals::prove(host, &record, index, dest.count)?;
+    Ok(found.map(|(leaf, siblings)| WithdrawalProof { seq, leaf, siblings, root: dest.withdrawal_root }))
+}
+
+/// What a claim needs besides the withdrawal itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithdrawalProof {
+    /// The checkpoint.
+    pub seq: u64,
+    /// The leaf.
+    pub leaf: B256,
+    /// Its siblings, from below.
+    pub siblings: [B256; TREE_DEPTH],
+    /// The root.
+    pub root: B256,
 }
 
 /// Validators that stand accused, with when it is carried out, milliseconds.

@@ -1,12 +1,12 @@
 //! Withdrawals: burned here, a leaf in the tree of their gateway.
 
-use super::records::{Gateway, bridge};
+use super::records::{Gateway, TreeRecord, bridge};
 use super::{emit, id_of, units};
 use crate::interfaces::IBridge;
 use crate::numbers::Checked;
 use crate::{Fault, Host, wrapped};
 use alloy_primitives::{Address, B256, U256};
-use bttc_bridge_types::{MAX_LEAVES, TREE_DEPTH, Tree, Withdrawal};
+use bttc_bridge_types::{MAX_LEAVES, TREE_DEPTH, Tree, Withdrawal, join, zero_hashes};
 use bttc_genesis::BTT_ADDRESS;
 
 /// Who withdraws how much to whom.
@@ -92,6 +92,45 @@ pub(crate) fn withdraw(host: &mut dyn Host, place: u32, here: Address, order: &O
     append(host, &gateway, root, order)
 }
 
+/// Key of a full subtree.
+fn node_key(height: u8, place: u64) -> u64 {
+    (u64::from(height) << 40) | place
+}
+
+/// Root of a subtree as it was when the tree had so many leaves.
+fn subtree(host: &mut dyn Host, record: &TreeRecord, height: u8, place: u64, count: u64) -> Result<B256, Fault> {
+    let zero = zero_hashes().get(usize::from(height)).copied().unwrap_or_default();
+    if place.checked_shl(u32::from(height)).is_none_or(|first| first >= count) {
+        return Ok(zero);
+    }
+    let end = u128::from(place.plus(1)?) << height;
+    if end <= u128::from(count) {
+        return record.nodes().entry(node_key(height, place)).get(host);
+    }
+    let Some(below) = height.checked_sub(1) else { return Ok(zero) };
+    let left = subtree(host, record, below, place.times(2)?, count)?;
+    let right = subtree(host, record, below, place.times(2)?.plus(1)?, count)?;
+    Ok(join(left, right))
+}
+
+/// A leaf with its siblings in the tree as it was when it had so many leaves; nothing when it has no such leaf.
+pub(crate) fn prove(
+    host: &mut dyn Host,
+    record: &TreeRecord,
+    index: u64,
+    count: u64,
+) -> Result<Option<(B256, [B256; TREE_DEPTH])>, Fault> {
+    if index >= count || count > record.count().get(host)? {
+        return Ok(None);
+    }
+    let leaf = record.nodes().entry(node_key(0, index)).get(host)?;
+    let mut proof = [B256::ZERO; TREE_DEPTH];
+    for (height, slot) in (0u8..).zip(proof.iter_mut()) {
+        *slot = subtree(host, record, height, (index >> height) ^ 1, count)?;
+    }
+    Ok(Some((leaf, proof)))
+}
+
 /// Appends a leaf to the gateway's tree.
 pub(crate) fn append(host: &mut dyn Host, gateway: &Gateway, root: Address, order: &Order) -> Result<u64, Fault> {
     let at = id_of(host, gateway)?;
@@ -114,17 +153,24 @@ pub(crate) fn append(host: &mut dyn Host, gateway: &Gateway, root: Address, orde
     };
     // A leaf, a root and a word of each height.
     host.charge(100u64.times(TREE_DEPTH as u64)?)?;
+    let leaf = withdrawal.leaf(host.env().bridge_id);
     let mut tree = Tree { count: index, branch: [B256::ZERO; TREE_DEPTH] };
     for (height, slot) in (0u8..).zip(tree.branch.iter_mut()) {
         // Only full left subtrees are read.
         if (index >> height) & 1 == 1 {
-            *slot = record.branch().entry(height).get(host)?;
+            *slot = record.nodes().entry(node_key(height, (index >> height).minus(1)?)).get(host)?;
         }
     }
-    let leaf = withdrawal.leaf(host.env().bridge_id);
-    let changed = tree.append(leaf).map_err(|_| Fault::Broken("a withdrawal tree is full"))?;
-    let node = tree.branch.get(changed).copied().unwrap_or_default();
-    record.branch().entry(u8::try_from(changed).unwrap_or_default()).set(host, node)?;
+    // The new leaf, and every subtree that it completes.
+    let mut node = leaf;
+    for (height, left) in (0u8..).zip(tree.branch) {
+        record.nodes().entry(node_key(height, index >> height)).set(host, node)?;
+        if (index >> height) & 1 == 0 {
+            break;
+        }
+        node = join(left, node);
+    }
+    tree.append(leaf).map_err(|_| Fault::Broken("a withdrawal tree is full"))?;
     record.count().set(host, tree.count)?;
     record.root().set(host, tree.root())?;
     bridge().unsaid().set(host, true)?;
