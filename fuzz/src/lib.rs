@@ -98,6 +98,7 @@ pub fn rpc_context() -> RpcContext {
         pool: Arc::new(Pool::new(PoolConfig::default(), limits)),
         node: Arc::new(Alone),
         // Calls of a fuzzer should end soon.
+        bridge: None,
         config: RpcConfig { gas_cap: 1_000_000, ..RpcConfig::default() },
         heads: tokio::sync::broadcast::channel(8).0,
         pending: tokio::sync::broadcast::channel(8).0,

@@ -200,10 +200,15 @@ fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&Ar
     } else {
         None
     };
+    let bridge_key = if config.node.role == Role::Validator && KeyRole::Bridge.path(&home).exists() {
+        Some(SecretKey::from_bytes(&keys::load(&home, KeyRole::Bridge, &password)?)?)
+    } else {
+        None
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async move {
         let identity = Some(identity);
-        let setup = Setup { config, home, spec, consensus_key, reporting_key, identity, beneficiary };
+        let setup = Setup { config, home, spec, consensus_key, reporting_key, bridge_key, identity, beneficiary };
         let mut node = node::start(setup).await?;
         let result = node.run().await;
         node.stop().await;

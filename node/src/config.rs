@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) pool: PoolSection,
     /// Logs.
     pub(crate) log: LogSection,
+    /// The bridge.
+    pub(crate) bridge: BridgeConfig,
     /// Keys.
     pub(crate) keys: KeysSection,
 }
@@ -321,6 +323,15 @@ impl Default for LogSection {
     fn default() -> Self {
         Self { level: "info".into(), format: "text".into() }
     }
+}
+
+/// The bridge.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BridgeConfig {
+    /// Root chains that this node follows: `NAME evm|tron CHAIN_ID URL [URL ...] [quorum=N] [depth=BLOCKS] [poll=MS]` each.
+    /// A validator needs all of them; its own nodes are the best endpoints.
+    pub(crate) chains: Vec<String>,
 }
 
 /// Keys.

@@ -1,5 +1,6 @@
 //! Between the network and the rest: messages to the engine, transactions to the pool, blocks to peers that ask.
 
+use crate::bridge::BridgeEvent;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::shell::EngineEvent;
@@ -217,6 +218,7 @@ pub(crate) async fn route(
     mut incoming: mpsc::Receiver<Incoming>,
     peers: Arc<AtomicUsize>,
     intake: Arc<Intake>,
+    bridge: mpsc::Sender<BridgeEvent>,
 ) {
     let metrics = Arc::clone(&intake.metrics);
     let block_answers = Arc::new(tokio::sync::Semaphore::new(MAX_BLOCK_ANSWERS));
@@ -225,11 +227,21 @@ pub(crate) async fn route(
     let asking = Asking::default();
     while let Some(event) = incoming.recv().await {
         let for_engine = match event {
+            Incoming::Message { peer, lane: Lane::Attestations, number, bytes } => {
+                // A full queue loses a vote, which is told again; it must not hold up consensus.
+                if let Err(error) = bridge.try_send(BridgeEvent::Vote { peer, number, bytes })
+                    && let BridgeEvent::Vote { peer, number, bytes } = error.into_inner()
+                {
+                    network.verdict(peer, Lane::Attestations, number, bytes, Verdict::Ignore);
+                }
+                continue;
+            }
             Incoming::Message { peer, lane, number, bytes } => EngineEvent::Message { peer, lane, number, bytes },
             Incoming::Connected(info) => {
                 metrics.peers.set(i64::try_from(peers.fetch_add(1, Ordering::AcqRel) + 1).unwrap_or(i64::MAX));
                 let (intake, peer) = (Arc::clone(&intake), info.peer);
                 tokio::task::spawn_blocking(move || intake.greet(peer));
+                let _ = bridge.try_send(BridgeEvent::Connected(peer));
                 EngineEvent::Input(Input::PeerConnected(info.peer))
             }
             Incoming::Disconnected(peer) => {

@@ -1,6 +1,7 @@
 //! `bttc`: a proof-of-stake validator node in one binary.
 
 mod application;
+mod bridge;
 mod cli;
 mod clock;
 mod commands;

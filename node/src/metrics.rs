@@ -2,7 +2,7 @@
 
 use bttc_executor::{ExecutedBlock, StageTimes, thread_time};
 use prometheus::{
-    Counter, CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Counter, CounterVec, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 use std::time::Duration;
@@ -30,6 +30,11 @@ pub(crate) struct Metrics {
     pub(crate) untimely: IntCounter,
     pub(crate) free_disk: Gauge,
     pub(crate) lock_wait: Counter,
+    pub(crate) bridge_height: IntGaugeVec,
+    pub(crate) bridge_deposits: IntGaugeVec,
+    pub(crate) bridge_alarm: IntGaugeVec,
+    pub(crate) bridge_failures: IntCounterVec,
+    pub(crate) bridge_signed: IntCounter,
 }
 
 impl Metrics {
@@ -70,7 +75,22 @@ impl Metrics {
             "Time that requests of the engine waited for the application",
         )?;
         registry.register(Box::new(lock_wait.clone()))?;
+        let by_chain = |name: &str, help: &str| -> eyre::Result<IntGaugeVec> {
+            let metric = IntGaugeVec::new(Opts::new(format!("bttc_bridge_{name}"), help), &["chain"])?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let bridge_failures = IntCounterVec::new(
+            Opts::new("bttc_bridge_failures_total", "Looks at a root chain that failed"),
+            &["chain"],
+        )?;
+        registry.register(Box::new(bridge_failures.clone()))?;
         Ok(Self {
+            bridge_height: by_chain("root_height", "Final block of a root chain up to which it was read")?,
+            bridge_deposits: by_chain("deposits", "Deposits seen at a gateway")?,
+            bridge_alarm: by_chain("alarm", "1 while a root chain needs an operator")?,
+            bridge_failures,
+            bridge_signed: counter("bridge_signed_total", "Bridge signatures that this node made")?,
             height: gauge("height", "Height of the head")?,
             round: gauge("round", "Round that consensus is in")?,
             rounds: counter("rounds_total", "Rounds started, the first of each height included")?,

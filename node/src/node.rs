@@ -1,6 +1,7 @@
 //! Wiring: opens everything, starts everything, stops everything.
 
 use crate::application::ApplicationThread;
+use crate::bridge::{Bridge, BridgeEvent, Carrier, ChainSettings, chain_settings};
 use crate::clock;
 use crate::config::Config;
 use crate::gossip::{Intake, route};
@@ -17,7 +18,7 @@ use bttc_genesis::ChainSpec;
 use bttc_network::{Keypair, NetworkConfig, NetworkHandle};
 use bttc_node::{Application, Request, start_info, unknown_rules};
 use bttc_pool::{ChainLimits, Journal, Pool, PoolConfig};
-use bttc_rpc::{NodeApi, NodeStatus, RpcConfig, RpcContext};
+use bttc_rpc::{HeadEvent, NodeApi, NodeStatus, RpcConfig, RpcContext};
 use bttc_state::{RocksOptions, RocksStore, StateStore, StoreOptions};
 use bttc_types::{RecoveredTransaction, SecretKey, Transaction};
 use eyre::{Context, eyre};
@@ -40,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) consensus_key: Option<SecretKey>,
     /// Pays for sending evidence. None: evidence is only passed on.
     pub(crate) reporting_key: Option<SecretKey>,
+    /// Signs for the bridge.
+    pub(crate) bridge_key: Option<SecretKey>,
     /// None: no network.
     pub(crate) identity: Option<Keypair>,
     pub(crate) beneficiary: Address,
@@ -117,9 +120,28 @@ impl NodeApi for Api {
     }
 }
 
+/// Bridge votes that wait to be judged.
+const BRIDGE_QUEUE: usize = 1_024;
+
+/// Starts the tasks of the bridge.
+fn start_bridge(
+    bridge: &Arc<Bridge>,
+    chains: Vec<ChainSettings>,
+    incoming: mpsc::Receiver<BridgeEvent>,
+    heads: broadcast::Receiver<HeadEvent>,
+    halt: &mpsc::Sender<String>,
+    tasks: &mut Vec<tokio::task::JoinHandle<()>>,
+) {
+    tasks.push(watched("bridge votes", halt.clone(), Arc::clone(bridge).listen(incoming)));
+    tasks.push(watched("bridge signing", halt.clone(), Arc::clone(bridge).sign_on(heads)));
+    for chain in chains {
+        tasks.push(watched("following of a root chain", halt.clone(), Arc::clone(bridge).follow(chain)));
+    }
+}
+
 /// Starts a node.
 pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
-    let Setup { config, home, spec, consensus_key, reporting_key, identity, beneficiary } = setup;
+    let Setup { config, home, spec, consensus_key, reporting_key, bridge_key, identity, beneficiary } = setup;
     let metrics = Arc::new(Metrics::new()?);
     if let Some(identity) = &identity {
         crate::join::join(&config, &home, &spec, identity, consensus_key.as_ref()).await?;
@@ -195,6 +217,18 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         metrics: Arc::clone(&metrics),
     });
     intake.restore(journalled);
+    let chains = config.bridge.chains.iter().map(|line| chain_settings(line)).collect::<eyre::Result<Vec<_>>>()?;
+    let followed = chains.iter().map(|chain| (chain.quorum.chain_id, chain.quorum.name.clone())).collect();
+    let bridge = Bridge::open(
+        &home,
+        Arc::clone(&executor),
+        network.clone(),
+        Arc::clone(&metrics),
+        bridge_key,
+        followed,
+    )?;
+    let (bridge_events, bridge_incoming) = mpsc::channel(BRIDGE_QUEUE);
+    start_bridge(&bridge, chains, bridge_incoming, heads.subscribe(), &halt_sender, &mut tasks);
     if let (Some(handle), Some(incoming)) = (network.clone(), incoming_messages) {
         let task = route(
             handle,
@@ -204,6 +238,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             incoming,
             Arc::clone(&peers),
             Arc::clone(&intake),
+            bridge_events,
         );
         tasks.push(watched("routing of messages", halt_sender.clone(), task));
     }
@@ -253,6 +288,9 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         std::thread::Builder::new().name("application".into()).spawn(move || application.run(request_receiver))?;
 
     if let Some(key) = reporting_key {
+        let carrier =
+            Carrier { key: key.clone(), bridge: Arc::clone(&bridge), intake: Arc::clone(&intake) };
+        tasks.push(watched("carrying for the bridge", halt_sender.clone(), carrier.run()));
         let reporter = Reporter {
             key,
             own: validator,
@@ -283,6 +321,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             executor,
             pool,
             node: api,
+            bridge: Some(bridge),
             config: rpc_config,
             heads,
             pending,

@@ -16,7 +16,7 @@ mod tron;
 pub use chain::{BlockRef, ChainKind, DepositLog, GatewayState, RootChain};
 pub use endpoint::Endpoint;
 pub use error::Error;
-pub use evm::{EvmClient, Fees};
+pub use evm::{EvmClient, Fees, Receipt};
 pub use quorum::{Progress, Quorum, QuorumConfig};
 pub use tron::{
     Contract, ContractCall, TransactionInfo, TronClient, TronTransaction, constant, from_base58, to_base58, tron_address,

@@ -59,6 +59,18 @@ pub(crate) fn root_of(host: &mut dyn Host, token: Address) -> Result<Option<Addr
     if exists(host, token)? { Ok(Some(at(token).root().get(host)?)) } else { Ok(None) }
 }
 
+/// Name, symbol and decimals of a token of the bridge.
+///
+/// # Errors
+/// The host's.
+pub fn describe(host: &mut dyn Host, token: Address) -> Result<(String, String, u8), Fault> {
+    if token == BTT_ADDRESS {
+        return Ok((crate::btt::NAME.to_owned(), crate::btt::SYMBOL.to_owned(), 18));
+    }
+    let record = at(token);
+    Ok((record.name().read(host)?, record.symbol().read(host)?, record.decimals().get(host)?))
+}
+
 /// Notes which token of TRON is the native coin.
 pub(crate) fn set_native_root(host: &mut dyn Host, root: Address) -> Result<(), Fault> {
     bridge().native_root().set(host, root)

@@ -1,5 +1,6 @@
 //! What the methods work on.
 
+use crate::bridge::BridgeApi;
 use crate::config::RpcConfig;
 use crate::errors;
 use alloy_primitives::{Address, B256};
@@ -59,6 +60,8 @@ pub struct RpcContext {
     pub pool: Arc<Pool>,
     /// The node.
     pub node: Arc<dyn NodeApi>,
+    /// What the node knows of the bridge; nothing when it takes no part.
+    pub bridge: Option<Arc<dyn BridgeApi>>,
     /// Limits.
     pub config: RpcConfig,
     /// New heads.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod bridge;
 mod bttc;
 mod config;
 mod context;
@@ -20,6 +21,7 @@ mod state;
 mod subscriptions;
 mod txpool;
 
+pub use bridge::{BridgeApi, DepositCertificate, deposit_json};
 pub use config::RpcConfig;
 pub use context::{HeadEvent, NodeApi, NodeStatus, RpcContext};
 pub use errors::Error;

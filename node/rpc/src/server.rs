@@ -60,6 +60,7 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::txpool::register(&mut module)?;
     crate::bttc::register(&mut module)?;
     crate::staking::register(&mut module)?;
+    crate::bridge::register(&mut module)?;
     crate::subscriptions::register(&mut module)?;
     Ok(module)
 }

@@ -62,7 +62,7 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
 }
 
 /// Reads from the modules' state at a block. What a module refuses is the caller's mistake.
-fn read<T>(
+pub(crate) fn read<T>(
     context: &RpcContext,
     block: Option<BlockId>,
     look: impl FnOnce(&mut dyn Host) -> std::result::Result<T, Fault>,

@@ -70,6 +70,7 @@ async fn served(heavy: usize) -> Served {
         executor,
         pool: Arc::new(Pool::new(PoolConfig::default(), limits)),
         node: Arc::new(Alone),
+        bridge: None,
         config: RpcConfig { listen: "127.0.0.1:0".parse().unwrap(), ..RpcConfig::default() },
         heads: heads.clone(),
         pending: pending.clone(),

@@ -3,9 +3,12 @@
 use super::records::{Gateway, bridge};
 use super::{buckets, checkpoints, deposits, id_of, known, withdrawals};
 use crate::interfaces::IBridge::{self, IBridgeCalls as Calls};
+use crate::governance::parameter;
+use crate::numbers::Checked;
 use crate::{Fault, Host};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolValue};
+use bttc_genesis::Parameter;
 use bttc_bridge_types::{BridgeSet, Checkpoint, Command, GatewayCommand, GatewayId, TREE_DEPTH};
 
 /// A gateway.
@@ -94,6 +97,18 @@ pub fn boundary(host: &mut dyn Host, at: GatewayId, to_nonce: u64) -> Result<(B2
     let (_, gateway) = known(host, at)?;
     let boundary = gateway.boundaries().entry(to_nonce);
     Ok((boundary.acc().get(host)?, boundary.set_id().get(host)?, boundary.signers().get(host)?))
+}
+
+/// Whether late signatures can still be added to a certificate that was applied at least so long ago.
+///
+/// # Errors
+/// The host's; reverts when the gateway is not registered.
+pub fn takes_signatures(host: &mut dyn Host, at: GatewayId, to_nonce: u64, least_ms: u64) -> Result<bool, Fault> {
+    let (_, gateway) = known(host, at)?;
+    let applied = gateway.boundaries().entry(to_nonce).applied_ms().get(host)?;
+    let grace = parameter(host, Parameter::attest_grace_seconds)?.times(1_000)?;
+    let now = host.env().time_ms;
+    Ok(applied > 0 && applied.plus(least_ms)? <= now && applied.plus(grace)? > now)
 }
 
 /// The command with this number; nothing when there is none.

@@ -1,0 +1,176 @@
+//! Signing what is due, and taking in what others sign.
+
+use super::{Bridge, Offence};
+use bttc_bridge_types::{BridgeVote, Subject};
+use bttc_modules::bridge::views;
+use bttc_network::{Lane, Verdict};
+use bttc_types::Signature;
+use bttc_watcher::{Inserted, LedgerView, due};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, mpsc};
+
+/// At least so often the ledger is looked at; every new block wakes it sooner.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often own votes are told again: a peer may have missed them.
+const REPEAT: Duration = Duration::from_secs(10);
+/// Votes told again, or told to a new peer.
+const MAX_REPEATED: usize = 512;
+
+/// A message of a peer, or a new peer.
+pub(crate) enum BridgeEvent {
+    /// A vote.
+    Vote {
+        /// From whom.
+        peer: u64,
+        /// Its number, for the verdict.
+        number: u64,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Somebody who may have none of the votes.
+    Connected(u64),
+}
+
+impl Bridge {
+    /// Signs what is due whenever a block is final, until the node ends.
+    pub(crate) async fn sign_on<T: Clone + Send + 'static>(self: Arc<Self>, mut heads: broadcast::Receiver<T>) {
+        let mut repeated = Instant::now();
+        loop {
+            let _ = tokio::time::timeout(LOOK, heads.recv()).await;
+            let bridge = Arc::clone(&self);
+            let repeat = repeated.elapsed() >= REPEAT;
+            if repeat {
+                repeated = Instant::now();
+            }
+            match tokio::task::spawn_blocking(move || bridge.tick(repeat)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the bridge could not be served"),
+                Err(error) => tracing::error!(%error, "serving the bridge failed; it goes on"),
+            }
+            // Votes within a block's time need no look of their own.
+            while heads.try_recv().is_ok() {}
+        }
+    }
+
+    fn tick(&self, repeat: bool) -> eyre::Result<()> {
+        let Some(view) = self.look()? else { return Ok(()) };
+        self.sign_due(&view)?;
+        self.compare_applied(&view)?;
+        if repeat {
+            self.book.lock().prune(&view);
+            if let (Some(network), Some(key)) = (&self.network, &self.key) {
+                let open = self.book.lock().open_votes(&view, usize::MAX);
+                let own = open.into_iter().filter(|vote| vote.signer(view.bridge_id) == Ok(key.address()));
+                for vote in own.take(MAX_REPEATED) {
+                    network.broadcast(Lane::Attestations, vote.encode());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Signs what this node's key has not signed.
+    fn sign_due(&self, view: &LedgerView) -> eyre::Result<()> {
+        let Some(key) = &self.key else { return Ok(()) };
+        if view.set.index_of(key.address()).is_none() {
+            return Ok(());
+        }
+        let list = due(view, &self.followers.read());
+        for (subject, value) in list {
+            let signed = self.book.lock().votes_on(&subject).iter().any(|(signer, _)| *signer == key.address());
+            if signed {
+                continue;
+            }
+            // On disk before the signature exists.
+            let allowed = match self.guard.lock().as_mut() {
+                Some(guard) => guard.allow(subject, value),
+                None => return Ok(()),
+            };
+            if let Err(error) = allowed {
+                self.alarm("signing", &error.to_string());
+                continue;
+            }
+            let mut vote = BridgeVote { subject, value, signature: Signature::from_bytes([0; 65]) };
+            vote.signature = key.sign(vote.digest(view.bridge_id));
+            self.book.lock().insert(&vote, key.address(), &self.members.read(), view)?;
+            self.metrics.bridge_signed.inc();
+            if let Some(network) = &self.network {
+                network.broadcast(Lane::Attestations, vote.encode());
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for signatures that differ from what the ledger applied.
+    fn compare_applied(&self, view: &LedgerView) -> eyre::Result<()> {
+        for gateway in &view.gateways {
+            let subject = Subject::Deposits { at: gateway.at, to_nonce: gateway.deposit_nonce };
+            for (signer, vote) in self.book.lock().votes_on(&subject) {
+                if vote.value != gateway.deposit_acc {
+                    self.offend(signer, Offence::Differs(vote));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what peers send, until the node ends.
+    pub(crate) async fn listen(self: Arc<Self>, mut incoming: mpsc::Receiver<BridgeEvent>) {
+        while let Some(event) = incoming.recv().await {
+            let bridge = Arc::clone(&self);
+            if tokio::task::spawn_blocking(move || bridge.take(event)).await.is_err() {
+                tracing::error!("taking in a bridge vote failed");
+            }
+        }
+    }
+
+    fn take(&self, event: BridgeEvent) {
+        let Some(network) = &self.network else { return };
+        let Some(view) = self.view.read().clone() else { return };
+        match event {
+            BridgeEvent::Connected(peer) => {
+                for vote in self.book.lock().open_votes(&view, MAX_REPEATED) {
+                    network.send(peer, Lane::Attestations, vote.encode());
+                }
+            }
+            BridgeEvent::Vote { peer, number, bytes } => {
+                let verdict = self.judge(&bytes, &view);
+                network.verdict(peer, Lane::Attestations, number, bytes, verdict);
+            }
+        }
+    }
+
+    fn judge(&self, bytes: &[u8], view: &LedgerView) -> Verdict {
+        let Ok(vote) = BridgeVote::decode(bytes) else { return Verdict::Reject("malformed bridge vote".into()) };
+        let Ok(signer) = vote.signer(view.bridge_id) else { return Verdict::Reject("bad bridge signature".into()) };
+        let inserted = self.book.lock().insert(&vote, signer, &self.members.read(), view);
+        match inserted {
+            Ok(Inserted::New) => {
+                if self.differs(&vote) {
+                    self.offend(signer, Offence::Differs(vote));
+                }
+                Verdict::Accept
+            }
+            Ok(Inserted::Contradiction(pair)) => {
+                // Of checkpoints and commands only the digest is here: it may be of anything.
+                if matches!(vote.subject, Subject::Deposits { .. }) {
+                    self.offend(signer, Offence::Contradicts(pair));
+                }
+                Verdict::Accept
+            }
+            Ok(Inserted::Known) => Verdict::Ignore,
+            Err(error) => {
+                tracing::error!(%error, "a bridge vote could not be kept");
+                Verdict::Ignore
+            }
+        }
+    }
+
+    /// Whether a vote differs from what was applied for its number.
+    fn differs(&self, vote: &BridgeVote) -> bool {
+        let Subject::Deposits { at, to_nonce } = vote.subject else { return false };
+        let applied = self.read(|host| views::boundary(host, at, to_nonce));
+        applied.is_ok_and(|(acc, ..)| !acc.is_zero() && acc != vote.value)
+    }
+}
