@@ -1,6 +1,7 @@
 //! The command line. Configuration keys become flags and environment variables by themselves (see `config.rs`).
 
 use crate::config;
+use crate::tools::{BridgeCommand, RelayerCommand, TronSimArgs};
 use crate::wallet::{GovCommand, LightCommand, SendCommand, StakeCommand};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -40,6 +41,14 @@ pub(crate) enum Command {
     /// The light client.
     #[command(subcommand)]
     Light(LightCommand),
+    /// The bridge: deposits, withdrawals, claims; deploying gateways.
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
+    /// Carry certificates and claims between chains.
+    #[command(subcommand)]
+    Relayer(RelayerCommand),
+    /// A local TRON node for development.
+    TronSim(TronSimArgs),
     /// The consensus write-ahead log.
     #[command(subcommand)]
     Wal(WalCommand),
@@ -112,7 +121,7 @@ pub(crate) enum KeysCommand {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Create a key: consensus, bridge, owner, reporting or p2p.
+    /// Create a key: consensus, bridge, owner, reporting, relayer or p2p.
     New {
         /// Which.
         role: String,
@@ -181,6 +190,9 @@ pub(crate) enum GenesisCommand {
         /// Coins for an account as `ADDRESS=AMOUNT` in BTT; may be given many times.
         #[arg(long = "fund")]
         funds: Vec<String>,
+        /// Draw no bridge id: the network will never have a bridge.
+        #[arg(long)]
+        no_bridge: bool,
         /// Where to write it; standard output when left out.
         #[arg(long)]
         out: Option<PathBuf>,

@@ -8,7 +8,7 @@ use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::node::{self, Setup};
 use crate::wallet::Amount;
-use crate::{dev, logging, signer, wallet};
+use crate::{dev, logging, signer, tools, wallet};
 use alloy_genesis::GenesisAccount;
 use alloy_primitives::Address;
 use bttc_engine::{FileGuard, Wal, WalRecord};
@@ -32,6 +32,9 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
         Command::Send(command) => wallet::run_send(&command),
         Command::Gov(command) => wallet::run_gov(command),
         Command::Light(command) => wallet::run_light(command),
+        Command::Bridge(command) => tools::run_bridge(command),
+        Command::Relayer(command) => tools::run_relayer(&command),
+        Command::TronSim(args) => tools::run_tron_sim(&args),
         Command::Wal(WalCommand::Dump(args)) => wal_dump(&args),
         Command::Signer(SignerCommand::Export(args)) => signer::export(&args.home),
         Command::Signer(SignerCommand::Import { home, file }) => signer::import(&home.home, &file),
@@ -106,7 +109,11 @@ fn run_keys(command: KeysCommand) -> eyre::Result<()> {
                 }
                 let value = match role {
                     KeyRole::P2p => keys::identity(&home, &password)?.public().to_peer_id().to_string(),
-                    KeyRole::Consensus | KeyRole::Bridge | KeyRole::Owner | KeyRole::Reporting => {
+                    KeyRole::Consensus
+                    | KeyRole::Bridge
+                    | KeyRole::Owner
+                    | KeyRole::Reporting
+                    | KeyRole::Relayer => {
                         keys::address(&keys::load(&home, role, &password)?)?.to_string()
                     }
                 };
@@ -221,10 +228,13 @@ fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&Ar
 
 fn genesis(command: GenesisCommand) -> eyre::Result<()> {
     match command {
-        GenesisCommand::New { preset: name, validators, timestamp, params, funds, out } => {
+        GenesisCommand::New { preset: name, validators, timestamp, params, funds, no_bridge, out } => {
             let validators = validators.iter().map(|text| validator(text)).collect::<eyre::Result<Vec<_>>>()?;
             let timestamp = timestamp.unwrap_or_else(|| crate::clock::now().wall_ms / 1_000);
             let mut spec = ChainSpec::new(preset(&name)?, timestamp, validators)?;
+            if !no_bridge {
+                spec.bttc.bridge.bridge_id = keys::random_id();
+            }
             for text in &params {
                 let (id, value) = parameter(text)?;
                 spec.bttc.params.set(id, value);

@@ -59,6 +59,16 @@ impl Home {
         self.keys().join("consensus.guard")
     }
 
+    /// Intents of a relayer.
+    pub(crate) fn relayer(&self) -> PathBuf {
+        self.data().join("relayer.redb")
+    }
+
+    /// Where a running relayer answers.
+    pub(crate) fn relayer_ops(&self) -> PathBuf {
+        self.data().join("relayer.ops")
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.data().join("transactions.journal")
     }

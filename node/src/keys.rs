@@ -21,18 +21,21 @@ pub(crate) enum KeyRole {
     Owner,
     /// Pays the gas of evidence.
     Reporting,
+    /// Pays the gas of a relayer, here and on root chains.
+    Relayer,
     /// The node's identity (ed25519).
     P2p,
 }
 
 impl KeyRole {
-    pub(crate) const ALL: [Self; 5] = [Self::Consensus, Self::Bridge, Self::Owner, Self::Reporting, Self::P2p];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Consensus, Self::Bridge, Self::Owner, Self::Reporting, Self::Relayer, Self::P2p];
 
     pub(crate) fn parse(text: &str) -> eyre::Result<Self> {
         Self::ALL
             .into_iter()
             .find(|role| role.name() == text)
-            .ok_or_else(|| eyre!("key role {text:?}: use consensus, bridge, owner, reporting or p2p"))
+            .ok_or_else(|| eyre!("key role {text:?}: use consensus, bridge, owner, reporting, relayer or p2p"))
     }
 
     pub(crate) const fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl KeyRole {
             Self::Bridge => "bridge",
             Self::Owner => "owner",
             Self::Reporting => "reporting",
+            Self::Relayer => "relayer",
             Self::P2p => "p2p",
         }
     }
@@ -75,6 +79,13 @@ fn from_descriptor(descriptor: u32) -> eyre::Result<String> {
     let text = std::fs::read_to_string(format!("/dev/fd/{descriptor}"))
         .wrap_err_with(|| format!("cannot read the password from descriptor {descriptor}"))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// 32 random bytes that name something.
+pub(crate) fn random_id() -> alloy_primitives::B256 {
+    let mut bytes = [0u8; 32];
+    OsRng.fill_bytes(&mut bytes);
+    bytes.into()
 }
 
 /// Creates a key that is not there yet.

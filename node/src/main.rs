@@ -20,6 +20,7 @@ mod shell;
 mod signer;
 mod snapshots;
 mod spool;
+mod tools;
 mod wallet;
 
 use clap::FromArgMatches;

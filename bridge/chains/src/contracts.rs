@@ -5,6 +5,7 @@ alloy_sol_types::sol!(#[sol(all_derives)] EvmGateway, "../contracts/artifacts/Ev
 mod tron {
     alloy_sol_types::sol!(TronGateway, "../contracts/artifacts/TronGateway.json");
 }
+pub use tron::IGateway::Settings as TronSettings;
 pub use tron::TronGateway;
 alloy_sol_types::sol!(GatewayProxy, "../contracts/artifacts/GatewayProxy.json");
 alloy_sol_types::sol!(PlainToken, "../contracts/artifacts/PlainToken.json");
