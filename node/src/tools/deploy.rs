@@ -10,7 +10,7 @@ use bttc_bridge_types::{BridgeMember, BridgeSet, NATIVE_COIN};
 use bttc_genesis::{ChainSpec, GenesisGateway, GenesisToken, Preset};
 use bttc_root_chains::contracts::{
     BlacklistToken, EvmGateway, FalseReturnToken, FeeToken, GatewayProxy, IGateway, NoReturnToken, PlainToken,
-    TronGateway,
+    TronGateway, TronSettings,
 };
 use eyre::{Context, bail, eyre};
 use jsonrpsee::rpc_params;
@@ -30,21 +30,24 @@ fn first_set(spec: &ChainSpec) -> eyre::Result<BridgeSet> {
     BridgeSet::new(1, members).wrap_err("the genesis file's validators are no bridge set")
 }
 
-fn settings(spec: &ChainSpec) -> IGateway::Settings {
-    let times = spec.bttc.preset.bridge();
-    IGateway::Settings {
-        bridgeId: spec.bttc.bridge.bridge_id,
-        minSigners: times.min_signers,
-        minRotation: times.min_rotation,
-        overlap: times.overlap,
-        expiry: times.expiry,
-        largeDelay: times.large_delay,
-        bucketWindow: times.bucket_window,
-        upgradeDelay: times.upgrade_delay,
-        recoveryDelay: times.recovery_delay,
-        pauseSeconds: times.pause_seconds,
-        pauseRest: times.pause_rest,
-    }
+/// The network's durations as the settings of one of the contracts: the two types come from one Solidity struct.
+macro_rules! settings {
+    ($kind:path, $spec:expr) => {{
+        let times = $spec.bttc.preset.bridge();
+        $kind {
+            bridgeId: $spec.bttc.bridge.bridge_id,
+            minSigners: times.min_signers,
+            minRotation: times.min_rotation,
+            overlap: times.overlap,
+            expiry: times.expiry,
+            largeDelay: times.large_delay,
+            bucketWindow: times.bucket_window,
+            upgradeDelay: times.upgrade_delay,
+            recoveryDelay: times.recovery_delay,
+            pauseSeconds: times.pause_seconds,
+            pauseRest: times.pause_rest,
+        }
+    }};
 }
 
 /// Init code: the contract's, then its arguments.
@@ -91,6 +94,7 @@ pub(crate) fn run(args: &DeployArgs) -> eyre::Result<()> {
             .collect();
         let shown = json!({
             "name": wallet.name, "chainId": wallet.chain_id, "gateway": wallet.shown(gateway), "tokens": tokens,
+            "genesis": entry,
         });
         if args.write {
             spec.bttc.bridge.gateways.push(entry);
@@ -107,11 +111,11 @@ pub(crate) fn run(args: &DeployArgs) -> eyre::Result<()> {
 async fn deploy_gateway(wallet: &RootWallet, spec: &ChainSpec, args: &DeployArgs) -> eyre::Result<Address> {
     let set = first_set(spec)?;
     let implementation = if wallet.is_tron() {
-        let arguments = TronGateway::constructorCall { settings: convert(settings(spec)), batchVerifier: BATCH_VERIFIER };
+        let arguments = TronGateway::constructorCall { settings: settings!(TronSettings, spec), batchVerifier: BATCH_VERIFIER };
         let code = init_code(&TronGateway::BYTECODE, arguments.abi_encode());
         wallet.deploy("TronGateway", code).await?
     } else {
-        let arguments = EvmGateway::constructorCall { settings: settings(spec) };
+        let arguments = EvmGateway::constructorCall { settings: settings!(IGateway::Settings, spec) };
         wallet.deploy("EvmGateway", init_code(&EvmGateway::BYTECODE, arguments.abi_encode())).await?
     };
     let begin = EvmGateway::initializeCall {
@@ -144,30 +148,6 @@ async fn deploy_gateway(wallet: &RootWallet, spec: &ChainSpec, args: &DeployArgs
         bail!("the gateway at {} pays a claim without a root", wallet.shown(gateway));
     }
     Ok(gateway)
-}
-
-/// The same settings as the other contract's type.
-fn convert(settings: IGateway::Settings) -> bttc_root_chains::contracts::TronSettings {
-    use alloy_sol_types::SolValue;
-    let bytes = settings.abi_encode();
-    bttc_root_chains::contracts::TronSettings::abi_decode(&bytes).unwrap_or_else(|_| unreachable_settings())
-}
-
-fn unreachable_settings() -> bttc_root_chains::contracts::TronSettings {
-    // The two types come from one Solidity struct.
-    bttc_root_chains::contracts::TronSettings {
-        bridgeId: B256::ZERO,
-        minSigners: 0,
-        minRotation: 0,
-        overlap: 0,
-        expiry: 0,
-        largeDelay: 0,
-        bucketWindow: 0,
-        upgradeDelay: 0,
-        recoveryDelay: 0,
-        pauseSeconds: 0,
-        pauseRest: 0,
-    }
 }
 
 /// Tokens for local networks, some of each for these accounts: a plain one, one like USDT there, one that takes a fee, one
