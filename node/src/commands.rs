@@ -109,11 +109,7 @@ fn run_keys(command: KeysCommand) -> eyre::Result<()> {
                 }
                 let value = match role {
                     KeyRole::P2p => keys::identity(&home, &password)?.public().to_peer_id().to_string(),
-                    KeyRole::Consensus
-                    | KeyRole::Bridge
-                    | KeyRole::Owner
-                    | KeyRole::Reporting
-                    | KeyRole::Relayer => {
+                    KeyRole::Consensus | KeyRole::Bridge | KeyRole::Owner | KeyRole::Reporting | KeyRole::Relayer => {
                         keys::address(&keys::load(&home, role, &password)?)?.to_string()
                     }
                 };

@@ -35,8 +35,16 @@ pub(crate) fn run(args: &DevArgs) -> eyre::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async move {
         let beneficiary = key.address();
-        let setup =
-            Setup { config, home, spec, consensus_key: Some(key), reporting_key: None, bridge_key: None, identity: None, beneficiary };
+        let setup = Setup {
+            config,
+            home,
+            spec,
+            consensus_key: Some(key),
+            reporting_key: None,
+            bridge_key: None,
+            identity: None,
+            beneficiary,
+        };
         let mut node = node::start(setup).await?;
         if let Some(rpc) = node.rpc {
             println!("bttc dev: chain id 1337, RPC http://{rpc} and ws://{rpc}");

@@ -219,14 +219,8 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     intake.restore(journalled);
     let chains = config.bridge.chains.iter().map(|line| chain_settings(line)).collect::<eyre::Result<Vec<_>>>()?;
     let followed = chains.iter().map(|chain| (chain.quorum.chain_id, chain.quorum.name.clone())).collect();
-    let bridge = Bridge::open(
-        &home,
-        Arc::clone(&executor),
-        network.clone(),
-        Arc::clone(&metrics),
-        bridge_key,
-        followed,
-    )?;
+    let bridge =
+        Bridge::open(&home, Arc::clone(&executor), network.clone(), Arc::clone(&metrics), bridge_key, followed)?;
     let (bridge_events, bridge_incoming) = mpsc::channel(BRIDGE_QUEUE);
     start_bridge(&bridge, chains, bridge_incoming, heads.subscribe(), &halt_sender, &mut tasks);
     if let (Some(handle), Some(incoming)) = (network.clone(), incoming_messages) {
@@ -288,8 +282,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         std::thread::Builder::new().name("application".into()).spawn(move || application.run(request_receiver))?;
 
     if let Some(key) = reporting_key {
-        let carrier =
-            Carrier { key: key.clone(), bridge: Arc::clone(&bridge), intake: Arc::clone(&intake) };
+        let carrier = Carrier { key: key.clone(), bridge: Arc::clone(&bridge), intake: Arc::clone(&intake) };
         tasks.push(watched("carrying for the bridge", halt_sender.clone(), carrier.run()));
         let reporter = Reporter {
             key,

@@ -123,8 +123,7 @@ impl RootChain {
             Self::Evm(client) => client.logs(gateway, EvmGateway::Deposit::SIGNATURE_HASH, from, to).await?,
             Self::Tron(client) => client.logs(gateway, EvmGateway::Deposit::SIGNATURE_HASH, from, to).await?,
         };
-        let malformed =
-            |reason: &str| Error::Malformed { endpoint: self.name().to_owned(), reason: reason.to_owned() };
+        let malformed = |reason: &str| Error::Malformed { endpoint: self.name().to_owned(), reason: reason.to_owned() };
         let mut deposits = Vec::with_capacity(logs.len());
         for log in logs {
             let (Some(height), Some(hash), Some(transaction)) =

@@ -1,7 +1,11 @@
 //! The gateway contracts as Rust types, from the committed artifacts.
 #![allow(missing_docs, clippy::too_many_arguments, clippy::pub_underscore_fields, clippy::exhaustive_enums)]
 
-alloy_sol_types::sol!(#[sol(all_derives)] EvmGateway, "../contracts/artifacts/EvmGateway.json");
+alloy_sol_types::sol!(
+    #[sol(all_derives)]
+    EvmGateway,
+    "../contracts/artifacts/EvmGateway.json"
+);
 mod tron {
     alloy_sol_types::sol!(TronGateway, "../contracts/artifacts/TronGateway.json");
 }

@@ -120,8 +120,7 @@ impl Endpoint {
             if code == 429 || lower.contains("rate limit") || lower.contains("too many requests") {
                 return Err(Error::Busy { endpoint: endpoint(), reason: message });
             }
-            let data: Option<Bytes> =
-                error.get("data").and_then(|data| serde_json::from_value(data.clone()).ok());
+            let data: Option<Bytes> = error.get("data").and_then(|data| serde_json::from_value(data.clone()).ok());
             return Err(Error::Refused { endpoint: endpoint(), code, message, data });
         }
         if let Some(reason) = answer.get("Error").and_then(Value::as_str) {

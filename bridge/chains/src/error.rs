@@ -77,7 +77,9 @@ pub enum Error {
         what: String,
     },
     /// A finalized block is another one now.
-    #[error("the finalized block {height} was {before} and is now {now}: this chain is not attested until an operator decides")]
+    #[error(
+        "the finalized block {height} was {before} and is now {now}: this chain is not attested until an operator decides"
+    )]
     FinalityChanged {
         /// Its height.
         height: u64,

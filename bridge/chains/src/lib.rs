@@ -19,5 +19,6 @@ pub use error::Error;
 pub use evm::{EvmClient, Fees, Receipt};
 pub use quorum::{Progress, Quorum, QuorumConfig};
 pub use tron::{
-    Contract, ContractCall, TransactionInfo, TronClient, TronTransaction, constant, from_base58, to_base58, tron_address,
+    Contract, ContractCall, TransactionInfo, TronClient, TronTransaction, constant, from_base58, to_base58,
+    tron_address,
 };

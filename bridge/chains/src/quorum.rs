@@ -225,7 +225,8 @@ impl Quorum {
                 (next.nonce, next.acc) = (nonce, acc);
                 found.push(log);
             }
-            let hash = if to == head.height { head.hash } else { self.agreed(to, |chain| chain.block_hash(to)).await? };
+            let hash =
+                if to == head.height { head.hash } else { self.agreed(to, |chain| chain.block_hash(to)).await? };
             next.block = BlockRef { height: to, hash };
         }
         let complete = next.block.height >= head.height;
@@ -243,8 +244,7 @@ impl Quorum {
                     return Err(Error::Accumulator { gateway: at.gateway, reason });
                 }
                 None if state.deposits > next.nonce && complete => {
-                    let reason =
-                        format!("the gateway counts {} deposits, logs show {}", state.deposits, next.nonce);
+                    let reason = format!("the gateway counts {} deposits, logs show {}", state.deposits, next.nonce);
                     return Err(Error::Accumulator { gateway: at.gateway, reason });
                 }
                 _ => {}

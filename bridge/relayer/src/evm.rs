@@ -125,8 +125,7 @@ impl EvmLane {
                 return Ok(());
             }
             let finalized = self.client.finalized().await?.height;
-            intent.state =
-                if height <= finalized { IntentState::Finalized } else { IntentState::Included { height } };
+            intent.state = if height <= finalized { IntentState::Finalized } else { IntentState::Included { height } };
             intent.error = None;
             return Ok(());
         }

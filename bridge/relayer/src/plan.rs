@@ -32,7 +32,9 @@ impl ClaimPolicy {
             Self::All => true,
             Self::Paid(bps) => {
                 let fee = record.withdrawal.relayer_fee;
-                !fee.is_zero() && fee.saturating_mul(U256::from(10_000)) >= record.withdrawal.amount.saturating_mul(U256::from(bps))
+                !fee.is_zero()
+                    && fee.saturating_mul(U256::from(10_000))
+                        >= record.withdrawal.amount.saturating_mul(U256::from(bps))
             }
         }
     }
@@ -87,7 +89,12 @@ pub(crate) async fn deposits(node: &NodeClient, at: GatewayId, store: &Store) ->
     let busy = store.intents()?.iter().any(|intent| {
         intent.id.starts_with(&prefix)
             && !intent.is_done()
-            && intent.id.rsplit(':').next().and_then(|nonce| nonce.parse::<u64>().ok()).is_some_and(|nonce| nonce >= first)
+            && intent
+                .id
+                .rsplit(':')
+                .next()
+                .and_then(|nonce| nonce.parse::<u64>().ok())
+                .is_some_and(|nonce| nonce >= first)
     });
     if busy {
         return Ok(());
@@ -136,9 +143,11 @@ pub(crate) async fn next_checkpoint(
         if found.checkpoint.is_hand_over() {
             return Ok(Some(found.clone()));
         }
-        let news = found.checkpoint.dests.iter().any(|dest| {
-            dest.at == at && dest.count > trees.get(&dest.tree_id).copied().unwrap_or(0)
-        });
+        let news = found
+            .checkpoint
+            .dests
+            .iter()
+            .any(|dest| dest.at == at && dest.count > trees.get(&dest.tree_id).copied().unwrap_or(0));
         if news {
             best = Some(found.clone());
         }

@@ -1,5 +1,6 @@
 //! Drives the relayer: a task for BTTC and one for each root chain; one that is down does not hold up the others.
 
+use crate::Error;
 use crate::evm::EvmLane;
 use crate::node::NodeClient;
 use crate::ops::{self, Overview, OverviewLane, Shared};
@@ -7,7 +8,6 @@ use crate::plan::{self, Checkpoints, ClaimPolicy, GatewayWork};
 use crate::sender::{Lane, now_ms};
 use crate::store::Store;
 use crate::tron::TronLane;
-use crate::Error;
 use bttc_root_chains::{ChainKind, Endpoint, EvmClient, RootChain, TronClient};
 use bttc_types::SecretKey;
 use parking_lot::Mutex;
@@ -150,7 +150,9 @@ async fn side_round(
     shared: &Shared,
 ) -> Result<OverviewLane, Error> {
     let store = &shared.store;
-    if lane.is_none() && let Some(key) = &config.key {
+    if lane.is_none()
+        && let Some(key) = &config.key
+    {
         *lane = Some(Lane::Evm(EvmLane {
             name: "bttc".into(),
             client: EvmClient::new(Endpoint::new(&config.node, config.timeout)?, 0),
@@ -233,11 +235,8 @@ async fn root_round(
             continue;
         }
         let work = GatewayWork { node, chain: reader, lane: &chain.name, policy, store };
-        let state = if lane.is_some() {
-            work.find(&view, last, cache).await?
-        } else {
-            reader.gateway(view.gateway).await?
-        };
+        let state =
+            if lane.is_some() { work.find(&view, last, cache).await? } else { reader.gateway(view.gateway).await? };
         if state.frozen {
             shown.alarms.push("the gateway is frozen".into());
         }

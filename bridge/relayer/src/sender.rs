@@ -100,7 +100,8 @@ impl Lane {
             .collect();
         let mut oldest_next = true;
         while outstanding < OUTSTANDING && !waiting.is_empty() {
-            let mut intent = if oldest_next { waiting.remove(0) } else { waiting.pop().unwrap_or_else(|| waiting.remove(0)) };
+            let mut intent =
+                if oldest_next { waiting.remove(0) } else { waiting.pop().unwrap_or_else(|| waiting.remove(0)) };
             oldest_next = !oldest_next;
             match self.start(&mut intent, store).await {
                 Ok(true) => outstanding += 1,

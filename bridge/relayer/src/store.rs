@@ -135,10 +135,7 @@ impl Store {
     }
 
     /// Writes durably: what was written is there after a crash.
-    fn write(
-        &self,
-        work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), Error> {
+    fn write(&self, work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>) -> Result<(), Error> {
         let transaction = self.database.begin_write().map_err(|error| self.fail(error))?;
         work(&transaction).map_err(|error| self.fail(error))?;
         transaction.commit().map_err(|error| self.fail(error))

@@ -214,12 +214,7 @@ impl Chain {
     }
 
     fn around(&self, number: u64, timestamp: u64) -> Surroundings {
-        Surroundings {
-            chain_id: u64::from(self.config.chain_id),
-            number,
-            timestamp,
-            price: self.config.energy_price,
-        }
+        Surroundings { chain_id: u64::from(self.config.chain_id), number, timestamp, price: self.config.energy_price }
     }
 
     /// Takes a transaction in.
@@ -269,7 +264,10 @@ impl Chain {
         if let ContractCall::Trigger { contract, .. } = &call
             && !self.is_contract(*contract)
         {
-            return refuse("CONTRACT_VALIDATE_ERROR", "Contract validate error : No contract or not a valid smart contract");
+            return refuse(
+                "CONTRACT_VALIDATE_ERROR",
+                "Contract validate error : No contract or not a valid smart contract",
+            );
         }
         self.pending.push(transaction);
         Ok(id)
@@ -341,15 +339,7 @@ impl Chain {
         for (index, entry) in included.iter().enumerate() {
             self.places.insert(entry.id, (number, index));
         }
-        let block = Block {
-            number,
-            id,
-            parent: parent.id,
-            root,
-            timestamp,
-            salt: self.salt,
-            transactions: included,
-        };
+        let block = Block { number, id, parent: parent.id, root, timestamp, salt: self.salt, transactions: included };
         self.blocks.push(Arc::new(block));
         // The state of the latest solid block must stay, older ones go.
         let solid = self.solid();
@@ -379,13 +369,8 @@ impl Chain {
                 set_balance(state, owner, left);
                 let sum = balance_of(state, *to) + amount;
                 set_balance(state, *to, sum);
-                let outcome = Outcome {
-                    result: "SUCCESS",
-                    energy: 0,
-                    output: Bytes::new(),
-                    logs: Vec::new(),
-                    contract: None,
-                };
+                let outcome =
+                    Outcome { result: "SUCCESS", energy: 0, output: Bytes::new(), logs: Vec::new(), contract: None };
                 let (is_contract, energy_fee, contract) = (false, 0, None);
                 return Ok(Included { transaction, id, outcome, is_contract, net_fee, energy_fee, contract });
             }

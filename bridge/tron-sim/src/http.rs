@@ -48,10 +48,7 @@ pub async fn serve(config: SimConfig, address: SocketAddr) -> Result<Server, Err
     let listen = |error: std::io::Error| Error::Listen { address: address.to_string(), reason: error.to_string() };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let app = Router::new()
-        .fallback(handle)
-        .layer(DefaultBodyLimit::max(4 << 20))
-        .with_state(Arc::clone(&chain));
+    let app = Router::new().fallback(handle).layer(DefaultBodyLimit::max(4 << 20)).with_state(Arc::clone(&chain));
     let server = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "the simulator's server ended");
@@ -95,12 +92,7 @@ fn arguments(method: &Method, uri: &Uri, body: &Body) -> Value {
     map.into()
 }
 
-async fn handle(
-    State(chain): State<Arc<Mutex<Chain>>>,
-    method: Method,
-    uri: Uri,
-    body: Body,
-) -> Response {
+async fn handle(State(chain): State<Arc<Mutex<Chain>>>, method: Method, uri: Uri, body: Body) -> Response {
     let request = arguments(&method, &uri, &body);
     let path = uri.path().to_owned();
     // Executing a call takes long enough to be done elsewhere.
@@ -173,9 +165,11 @@ fn read(chain: &Chain, name: &str, request: &Value, solid: bool) -> Option<Value
                     Ok(number) => block(number, detail),
                     Err(_) => {
                         let id: B256 = text.parse().ok()?;
-                        chain.blocks.iter().find(|block| block.id == id).map_or(json!({}), |found| {
-                            block(found.number, detail)
-                        })
+                        chain
+                            .blocks
+                            .iter()
+                            .find(|block| block.id == id)
+                            .map_or(json!({}), |found| block(found.number, detail))
                     }
                 },
                 _ => failure("id_or_num"),
@@ -197,9 +191,12 @@ fn read(chain: &Chain, name: &str, request: &Value, solid: bool) -> Option<Value
         "gettransactioninfobyblocknum" => {
             let number = request.get("num").and_then(Value::as_u64)?;
             match chain.block(number).filter(|block| block.number <= last && number > 0) {
-                Some(block) => {
-                    block.transactions.iter().map(|entry| shapes::info(block, entry, visible)).collect::<Vec<_>>().into()
-                }
+                Some(block) => block
+                    .transactions
+                    .iter()
+                    .map(|entry| shapes::info(block, entry, visible))
+                    .collect::<Vec<_>>()
+                    .into(),
                 None => json!({}),
             }
         }
@@ -225,9 +222,8 @@ fn read(chain: &Chain, name: &str, request: &Value, solid: bool) -> Option<Value
             { "key": "getMaxCpuTimeOfOneTx", "value": 80 },
         ] }),
         "getnodeinfo" => {
-            let show = |number: u64| {
-                chain.block(number).map(|block| format!("Num:{number},ID:{}", hex::encode(block.id)))
-            };
+            let show =
+                |number: u64| chain.block(number).map(|block| format!("Num:{number},ID:{}", hex::encode(block.id)));
             json!({ "block": show(chain.head().number), "solidityBlock": show(chain.solid()) })
         }
         _ => return None,
@@ -246,9 +242,7 @@ fn call_data(request: &Value) -> Option<Bytes> {
 }
 
 fn constant(chain: &Chain, request: &Value, solid: bool) -> Value {
-    let error = |words: &str| {
-        json!({ "result": { "code": "CONTRACT_VALIDATE_ERROR", "message": hex::encode(words) } })
-    };
+    let error = |words: &str| json!({ "result": { "code": "CONTRACT_VALIDATE_ERROR", "message": hex::encode(words) } });
     let (Some(owner), Some(contract), Some(data)) =
         (address(request, "owner_address"), address(request, "contract_address"), call_data(request))
     else {
@@ -258,8 +252,14 @@ fn constant(chain: &Chain, request: &Value, solid: bool) -> Value {
         return error("Contract validate error : Smart contract is not exist.");
     }
     let value = request.get("call_value").and_then(Value::as_u64).unwrap_or(0);
-    let message =
-        Message { caller: owner, to: Some(contract), value, data: data.clone(), energy_limit: CONSTANT_ENERGY, id: B256::ZERO };
+    let message = Message {
+        caller: owner,
+        to: Some(contract),
+        value,
+        data: data.clone(),
+        energy_limit: CONSTANT_ENERGY,
+        id: B256::ZERO,
+    };
     let outcome = match chain.try_call(solid, message) {
         Ok(outcome) => outcome,
         Err(words) => return error(&words),

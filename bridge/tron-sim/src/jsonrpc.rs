@@ -64,9 +64,8 @@ fn receipt_json(chain: &Chain, id: B256) -> Value {
         .filter(|(_, _, _, transaction, _)| *transaction == id)
         .map(log_json)
         .collect();
-    let created = entry.transaction.call().is_some_and(|call| {
-        matches!(call, bttc_root_chains::ContractCall::Create { .. })
-    });
+    let created =
+        entry.transaction.call().is_some_and(|call| matches!(call, bttc_root_chains::ContractCall::Create { .. }));
     json!({
         "transactionHash": id, "transactionIndex": U64::from(index), "blockHash": block.id,
         "blockNumber": U64::from(block.number), "from": entry.transaction.call().map(|call| call.owner()),
@@ -116,8 +115,7 @@ fn logs(chain: &Chain, filter: &Value) -> Result<Value, Failure> {
         let log = entry.4;
         let here = addresses.is_empty() || addresses.contains(&format!("{:#x}", log.address));
         let fits = topics.iter().enumerate().all(|(position, wanted)| {
-            wanted.is_empty()
-                || log.topics().get(position).is_some_and(|topic| wanted.contains(&format!("{topic:#x}")))
+            wanted.is_empty() || log.topics().get(position).is_some_and(|topic| wanted.contains(&format!("{topic:#x}")))
         });
         if here && fits {
             found.push(log_json(entry));

@@ -99,11 +99,7 @@ impl<CTX> Inspector<CTX> for Addresses {
         None
     }
 
-    fn call(
-        &mut self,
-        _: &mut CTX,
-        _: &mut revm::interpreter::CallInputs,
-    ) -> Option<revm::interpreter::CallOutcome> {
+    fn call(&mut self, _: &mut CTX, _: &mut revm::interpreter::CallInputs) -> Option<revm::interpreter::CallOutcome> {
         self.depth += 1;
         None
     }
@@ -184,13 +180,9 @@ pub(crate) fn run(state: &mut InMemoryDB, around: Surroundings, message: &Messag
             let energy = gas.tx_gas_used();
             Outcome { result: "SUCCESS", energy, output: output.into_data(), logs, contract }
         }
-        ExecutionResult::Revert { output, gas, .. } => Outcome {
-            result: "REVERT",
-            energy: gas.tx_gas_used(),
-            output,
-            logs: Vec::new(),
-            contract: None,
-        },
+        ExecutionResult::Revert { output, gas, .. } => {
+            Outcome { result: "REVERT", energy: gas.tx_gas_used(), output, logs: Vec::new(), contract: None }
+        }
         ExecutionResult::Halt { reason, .. } => Outcome {
             result: match reason {
                 HaltReason::OutOfGas(_) => "OUT_OF_ENERGY",

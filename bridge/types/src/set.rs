@@ -211,7 +211,8 @@ pub fn pack_signatures(signatures: &[(u8, Signature)]) -> Vec<u8> {
 /// # Errors
 /// [`Error::BadSignatures`]: not whole, indices that do not ascend, `v` other than 27 or 28.
 pub fn unpack_signatures(packed: &[u8]) -> Result<Vec<(u8, Signature)>, Error> {
-    if packed.len().checked_rem(SIGNATURE_BYTES) != Some(0) || packed.len() > SIGNATURE_BYTES.saturating_mul(MAX_MEMBERS)
+    if packed.len().checked_rem(SIGNATURE_BYTES) != Some(0)
+        || packed.len() > SIGNATURE_BYTES.saturating_mul(MAX_MEMBERS)
     {
         return Err(Error::BadSignatures("not whole signatures of 66 bytes"));
     }

@@ -47,8 +47,7 @@ fn vectors() -> serde_json::Value {
         next_set_hash: next,
     };
     let digest = checkpoint.digest(bridge);
-    let signatures: Vec<_> =
-        keys.iter().map(|key| (set.index_of(key.address()).unwrap(), key.sign(digest))).collect();
+    let signatures: Vec<_> = keys.iter().map(|key| (set.index_of(key.address()).unwrap(), key.sign(digest))).collect();
     let command = Command::MapToken { token, minimum: U256::from(5), floor: U256::from(1_000_000) };
     let order = GatewayCommand { at, command_nonce: 3, command };
     json!({

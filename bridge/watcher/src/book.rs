@@ -1,7 +1,7 @@
 //! Everybody's signatures.
 
-use crate::due::LedgerView;
 use crate::Error;
+use crate::due::LedgerView;
 use alloy_primitives::{Address, B256};
 use bttc_bridge_types::{BridgeSet, BridgeVote, Subject};
 use bttc_types::Signature;
@@ -124,10 +124,8 @@ impl VoteBook {
             let body = vote.encode();
             let mut bytes = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
             bytes.extend_from_slice(&body);
-            file.write_all(&bytes).map_err(|error| Error::File {
-                path: "the bridge's votes".into(),
-                reason: error.to_string(),
-            })?;
+            file.write_all(&bytes)
+                .map_err(|error| Error::File { path: "the bridge's votes".into(), reason: error.to_string() })?;
         }
         Ok(inserted)
     }
@@ -302,10 +300,7 @@ mod tests {
         }
         assert!(book.certificate(&subject, good, &view.set, 1).is_none());
         let liar = vote(&keys[1], &view, subject, 2);
-        assert!(matches!(
-            book.insert(&liar, keys[1].address(), &members, &view).unwrap(),
-            Inserted::Contradiction(_)
-        ));
+        assert!(matches!(book.insert(&liar, keys[1].address(), &members, &view).unwrap(), Inserted::Contradiction(_)));
         let third = vote(&keys[2], &view, subject, 1);
         book.insert(&third, keys[2].address(), &members, &view).unwrap();
         assert_eq!(book.certificate(&subject, good, &view.set, 1).unwrap().len(), 3);

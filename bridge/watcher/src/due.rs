@@ -67,9 +67,7 @@ pub fn due(view: &LedgerView, followers: &BTreeMap<GatewayId, Follower>) -> Vec<
         let known = follower.acc_at(gateway.deposit_nonce);
         if known.is_none_or(|acc| acc == gateway.deposit_acc) {
             let above = boundaries(follower, gateway.deposit_nonce);
-            list.extend(
-                above.into_iter().take(AHEAD).map(|(to_nonce, acc)| (Subject::Deposits { at, to_nonce }, acc)),
-            );
+            list.extend(above.into_iter().take(AHEAD).map(|(to_nonce, acc)| (Subject::Deposits { at, to_nonce }, acc)));
         }
         let done = follower.commands_done();
         for (nonce, digest) in (1u64..).zip(&gateway.commands) {

@@ -35,8 +35,7 @@ impl SignGuard {
     /// [`Error::File`], also when another process holds it or it is damaged.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let fail = |error: std::io::Error| Error::file(path, error);
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fail)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fail)?;
         file.try_lock().map_err(|error| Error::file(path, format!("in use by another node: {error}")))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;

@@ -16,7 +16,6 @@ pub const NAME: &str = "BitTorrent";
 /// The token's symbol.
 pub const SYMBOL: &str = "BTT";
 
-
 crate::storage! {
     /// The account's variables.
     pub struct Btt {

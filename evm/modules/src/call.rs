@@ -5,9 +5,7 @@ use crate::{Fault, Host, bridge, btt, governance, rewards, staking, wrapped};
 use alloy_json_abi::{JsonAbi, StateMutability};
 use alloy_primitives::{Address, Selector, U256};
 use alloy_sol_types::{ContractError, SolInterface};
-use bttc_genesis::{
-    BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, REWARDS_ADDRESS, STAKING_ADDRESS, WRAPPED_PREFIX,
-};
+use bttc_genesis::{BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, REWARDS_ADDRESS, STAKING_ADDRESS, WRAPPED_PREFIX};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 

@@ -236,8 +236,7 @@ fn certified_deposits_are_credited_once_and_in_order() {
     // The same certificate does not follow itself.
     let attest = world.attest(ETHEREUM, (0, first_accumulator(world.host.env.bridge_id, ETHEREUM)), &first);
     let signatures = world.sign(attest.digest(world.host.env.bridge_id), &[0, 1, 2, 3]).into();
-    let again =
-        IBridge::applyDepositsCall { rootChainId: 1, gateway: ETHEREUM.gateway, deposits: first, signatures };
+    let again = IBridge::applyDepositsCall { rootChainId: 1, gateway: ETHEREUM.gateway, deposits: first, signatures };
     assert!(says(world.send(ALICE, BRIDGE_ADDRESS, again)).contains("not its member's"));
     // A changed, an omitted, an invented deposit.
     let list = vec![world.deposit(USDT, ALICE, 1), world.deposit(USDT, ALICE, 2)];
@@ -256,12 +255,7 @@ fn certified_deposits_are_credited_once_and_in_order() {
         };
         assert!(says(world.send(ALICE, BRIDGE_ADDRESS, request)).contains("signature"));
     }
-    let other = IBridge::applyDepositsCall {
-        rootChainId: 56,
-        gateway: ETHEREUM.gateway,
-        deposits: list,
-        signatures,
-    };
+    let other = IBridge::applyDepositsCall { rootChainId: 56, gateway: ETHEREUM.gateway, deposits: list, signatures };
     assert!(says(world.send(ALICE, BRIDGE_ADDRESS, other)).contains("UnknownGateway"));
     let many = (0..65).map(|_| world.deposit(USDT, ALICE, 1)).collect();
     assert!(says(world.apply_by(&[0, 1, 2], many)).contains("TooManyDeposits"));
@@ -364,12 +358,7 @@ fn wrapped_tokens_move_and_go_home() {
     assert_eq!(world.balance(BOB), 0);
     let info = world.token();
     assert_eq!((info.locked, info.minted), (U256::from(760), U256::from(760)));
-    let nowhere = IBridge::withdrawCall {
-        token: BOB,
-        amount: U256::from(1),
-        recipient: BOB,
-        relayerFee: U256::ZERO,
-    };
+    let nowhere = IBridge::withdrawCall { token: BOB, amount: U256::from(1), recipient: BOB, relayerFee: U256::ZERO };
     assert!(says(world.send(BOB, BRIDGE_ADDRESS, nowhere)).contains("UnknownToken"));
 }
 
@@ -483,8 +472,7 @@ fn who_speaks_for_the_bridge_stays_bound_until_the_hand_over() {
     world.blocks(200, 1);
     assert_eq!(views::state(&mut world.host).unwrap(), (1, 2, 1, false));
     let unbonding = |world: &mut World| {
-        let entries =
-            world.send(owner(3), STAKING_ADDRESS, IStaking::unbondingsCall { delegator: owner(3) }).unwrap();
+        let entries = world.send(owner(3), STAKING_ADDRESS, IStaking::unbondingsCall { delegator: owner(3) }).unwrap();
         entries[0].maturity
     };
     assert_eq!(unbonding(&mut world), 0);
@@ -529,9 +517,7 @@ fn a_false_attestation_costs_its_signer_after_the_wait() {
     let mut nobody = accuse(&world, 5);
     nobody.signature = key(9, 9).sign(digest).as_bytes().to_vec().into();
     assert!(says(world.send(BOB, BRIDGE_ADDRESS, nobody)).contains("never was"));
-    let pool = |world: &mut World, id| {
-        world.send(BOB, STAKING_ADDRESS, IStaking::validatorCall { id }).unwrap().tokens
-    };
+    let pool = |world: &mut World, id| world.send(BOB, STAKING_ADDRESS, IStaking::validatorCall { id }).unwrap().tokens;
     let before = pool(&mut world, 7);
     world.blocks(20, 1);
     assert_eq!(pool(&mut world, 7), before);
@@ -606,20 +592,16 @@ fn who_does_not_attest_is_jailed() {
     for nonce in 1..=21 {
         let mut acc = first_accumulator(world.host.env.bridge_id, ETHEREUM);
         for n in 1..=nonce {
-            let deposit =
-                Deposit { nonce: n, token: USDT, sender: BOB, recipient: ALICE, amount: U256::from(1) };
+            let deposit = Deposit { nonce: n, token: USDT, sender: BOB, recipient: ALICE, amount: U256::from(1) };
             acc = accumulate(acc, deposit.hash(world.host.env.bridge_id, ETHEREUM));
         }
         let attest = Attest { at: ETHEREUM, to_nonce: nonce, acc_to: acc };
         let signatures = world.sign(attest.digest(world.host.env.bridge_id), &[5]).into();
-        let late =
-            IBridge::addSignaturesCall { rootChainId: 1, gateway: ETHEREUM.gateway, toNonce: nonce, signatures };
+        let late = IBridge::addSignaturesCall { rootChainId: 1, gateway: ETHEREUM.gateway, toNonce: nonce, signatures };
         world.send(BOB, BRIDGE_ADDRESS, late).unwrap();
     }
     world.blocks(70, 1);
-    let jail = |world: &mut World, id| {
-        world.send(BOB, STAKING_ADDRESS, IStaking::validatorCall { id }).unwrap().jailed
-    };
+    let jail = |world: &mut World, id| world.send(BOB, STAKING_ADDRESS, IStaking::validatorCall { id }).unwrap().jailed;
     assert_eq!((jail(&mut world, 6), jail(&mut world, 7)), (false, true));
 }
 

@@ -1,13 +1,13 @@
 //! The storage layout against the Solidity compiler's own, and the ABI files against the interfaces.
 
-use bttc_modules::governance::records::{Governance, Pool, Proposal, Upgrade, Vote};
 use bttc_modules::bridge::records as bridge;
+use bttc_modules::governance::records::{Governance, Pool, Proposal, Upgrade, Vote};
 use bttc_modules::interfaces::{IBridge, IBtt, IGovernance, IRewards, IStaking, IWrapped};
-use bttc_modules::wrapped::Wrapped;
 use bttc_modules::rewards::Rewards;
 use bttc_modules::slashing::Signing;
 use bttc_modules::staking::records::{Delegation, SetRecord, Staking, Unbonding, Validator};
 use bttc_modules::storage::Field;
+use bttc_modules::wrapped::Wrapped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

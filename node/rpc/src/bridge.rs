@@ -31,7 +31,13 @@ pub struct DepositCertificate {
 /// What the node's watcher knows. Its memory only: no waiting.
 pub trait BridgeApi: Send + Sync + 'static {
     /// The longest certified run of deposits above the ledger's cursor.
-    fn deposit_certificate(&self, at: GatewayId, cursor: u64, set: &BridgeSet, least: usize) -> Option<DepositCertificate>;
+    fn deposit_certificate(
+        &self,
+        at: GatewayId,
+        cursor: u64,
+        set: &BridgeSet,
+        least: usize,
+    ) -> Option<DepositCertificate>;
 
     /// Signatures of a set's members for a value.
     fn signatures(&self, subject: &Subject, value: B256, set: &BridgeSet) -> Vec<(u8, Signature)>;
@@ -94,7 +100,10 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     Ok(())
 }
 
-fn token_json(host: &mut dyn Host, token: &bttc_modules::interfaces::IBridge::TokenInfo) -> std::result::Result<Value, Fault> {
+fn token_json(
+    host: &mut dyn Host,
+    token: &bttc_modules::interfaces::IBridge::TokenInfo,
+) -> std::result::Result<Value, Fault> {
     let (name, symbol, decimals) = bttc_modules::wrapped::describe(host, token.wrapped)?;
     Ok(json!({
         "root": token.root, "wrapped": token.wrapped, "mapped": token.mapped, "name": name, "symbol": symbol,
@@ -112,12 +121,15 @@ fn root_chains(context: &RpcContext) -> Result<Value> {
             for token in views::tokens(host, at)? {
                 tokens.push(token_json(host, &token)?);
             }
-            list.push((at, json!({
-                "name": info.name, "rootChainId": U64::from(info.rootChainId), "gateway": info.gateway,
-                "depositNonce": U64::from(info.depositNonce), "depositAcc": info.depositAcc,
-                "treeId": U64::from(info.treeId), "withdrawals": U64::from(info.withdrawals),
-                "commands": U64::from(info.commands), "paused": info.paused, "tokens": tokens,
-            })));
+            list.push((
+                at,
+                json!({
+                    "name": info.name, "rootChainId": U64::from(info.rootChainId), "gateway": info.gateway,
+                    "depositNonce": U64::from(info.depositNonce), "depositAcc": info.depositAcc,
+                    "treeId": U64::from(info.treeId), "withdrawals": U64::from(info.withdrawals),
+                    "commands": U64::from(info.commands), "paused": info.paused, "tokens": tokens,
+                }),
+            ));
         }
         Ok(list)
     })?;
@@ -144,8 +156,7 @@ fn bridge_state(host: &mut dyn Host) -> std::result::Result<Value, Fault> {
 }
 
 fn deposit_status(context: &RpcContext, at: GatewayId, nonce: u64) -> Result<Value> {
-    let (info, parked) =
-        read(context, None, |host| Ok((views::gateway(host, at)?, views::parked(host, at, nonce)?)))?;
+    let (info, parked) = read(context, None, |host| Ok((views::gateway(host, at)?, views::parked(host, at, nonce)?)))?;
     let seen = context.bridge.as_ref().map_or(Value::Null, |bridge| bridge.deposit(at, nonce));
     let status = if nonce > info.depositNonce {
         if seen.is_null() { "unknown" } else { "waiting" }

@@ -57,9 +57,12 @@ impl Bridge {
         let mut first_error = None;
         for gateway in view.gateways.iter().filter(|gateway| gateway.at.root_chain_id == chain_id) {
             let at = gateway.at;
-            let Some((mut progress, halted)) = self.followers.read().get(&at).map(|follower| {
-                (follower.progress().clone(), follower.halted().map(str::to_owned))
-            }) else {
+            let Some((mut progress, halted)) = self
+                .followers
+                .read()
+                .get(&at)
+                .map(|follower| (follower.progress().clone(), follower.halted().map(str::to_owned)))
+            else {
                 continue;
             };
             if let Some(reason) = halted {
@@ -83,7 +86,10 @@ impl Bridge {
                         tracing::error!(%error, "what was read could not be kept");
                     }
                     if state.frozen {
-                        self.alarm(&gateway.name, "the gateway is frozen: it was shown two certificates that contradict each other");
+                        self.alarm(
+                            &gateway.name,
+                            "the gateway is frozen: it was shown two certificates that contradict each other",
+                        );
                     }
                 }
                 Err(error) => {

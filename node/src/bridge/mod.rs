@@ -125,7 +125,9 @@ impl Bridge {
             let Some(set) = views::set(host, set_id)? else { return Ok(None) };
             let mut members: BTreeSet<Address> = set.members.iter().map(|member| member.key).collect();
             for other in [set_id.saturating_sub(1), next_set] {
-                if other != 0 && let Some(other) = views::set(host, other)? {
+                if other != 0
+                    && let Some(other) = views::set(host, other)?
+                {
                     members.extend(other.members.iter().map(|member| member.key));
                 }
             }
@@ -153,8 +155,7 @@ impl Bridge {
                 }
             }
             let least_signers = host.env().preset.bridge().min_signers as usize;
-            let view =
-                LedgerView { bridge_id, least_signers, set, next_set, gateways, checkpoints, digests };
+            let view = LedgerView { bridge_id, least_signers, set, next_set, gateways, checkpoints, digests };
             Ok(Some((view, members)))
         })?;
         let Some((view, members)) = read else { return Ok(None) };
@@ -228,8 +229,7 @@ impl BridgeApi for Bridge {
         });
         let (to_nonce, acc_to, signatures) = found?;
         let list = follower.deposits().iter().filter(|log| (cursor + 1..=to_nonce).contains(&log.deposit.nonce));
-        let deposits =
-            list.map(|log| deposit_json(&log.deposit, log.acc, log.transaction, log.block.height)).collect();
+        let deposits = list.map(|log| deposit_json(&log.deposit, log.acc, log.transaction, log.block.height)).collect();
         Some(DepositCertificate { to_nonce, acc_to, deposits, signatures })
     }
 
@@ -239,9 +239,8 @@ impl BridgeApi for Bridge {
 
     fn deposit(&self, at: GatewayId, nonce: u64) -> Value {
         let followers = self.followers.read();
-        let log = followers.get(&at).and_then(|follower| {
-            follower.deposits().iter().find(|log| log.deposit.nonce == nonce)
-        });
+        let log =
+            followers.get(&at).and_then(|follower| follower.deposits().iter().find(|log| log.deposit.nonce == nonce));
         log.map_or(Value::Null, |log| deposit_json(&log.deposit, log.acc, log.transaction, log.block.height))
     }
 

@@ -59,8 +59,8 @@ fn init_code(code: &Bytes, arguments: Vec<u8>) -> Bytes {
 
 /// `bridge deploy`.
 pub(crate) fn run(args: &DeployArgs) -> eyre::Result<()> {
-    let text = std::fs::read_to_string(&args.genesis)
-        .wrap_err_with(|| format!("cannot read {}", args.genesis.display()))?;
+    let text =
+        std::fs::read_to_string(&args.genesis).wrap_err_with(|| format!("cannot read {}", args.genesis.display()))?;
     let mut spec = ChainSpec::from_json(&text)?;
     if spec.bttc.bridge.bridge_id.is_zero() {
         bail!("the genesis file has no bttc.bridge.bridgeId: its network has no bridge");
@@ -111,7 +111,8 @@ pub(crate) fn run(args: &DeployArgs) -> eyre::Result<()> {
 async fn deploy_gateway(wallet: &RootWallet, spec: &ChainSpec, args: &DeployArgs) -> eyre::Result<Address> {
     let set = first_set(spec)?;
     let implementation = if wallet.is_tron() {
-        let arguments = TronGateway::constructorCall { settings: settings!(TronSettings, spec), batchVerifier: BATCH_VERIFIER };
+        let arguments =
+            TronGateway::constructorCall { settings: settings!(TronSettings, spec), batchVerifier: BATCH_VERIFIER };
         let code = init_code(&TronGateway::BYTECODE, arguments.abi_encode());
         wallet.deploy("TronGateway", code).await?
     } else {
@@ -230,7 +231,9 @@ pub(crate) fn recover(args: &RecoverArgs) -> eyre::Result<()> {
         let wanted = U64::from(wallet.chain_id);
         let gateway = chains
             .iter()
-            .find(|chain| chain.get("rootChainId").and_then(|id| serde_json::from_value(id.clone()).ok()) == Some(wanted))
+            .find(|chain| {
+                chain.get("rootChainId").and_then(|id| serde_json::from_value(id.clone()).ok()) == Some(wanted)
+            })
             .and_then(|chain| serde_json::from_value::<Address>(chain.get("gateway")?.clone()).ok())
             .ok_or_else(|| eyre!("the ledger has no gateway on chain {}", wallet.chain_id))?;
         let waiting = wallet.look(gateway, &EvmGateway::recoverySetHashCall {}).await?;

@@ -40,7 +40,10 @@ fn root_key(home: &Path, key_file: Option<&Path>, password: &PasswordArgs) -> ey
         None => {
             let path = KeyRole::Relayer.path(&home);
             if !path.exists() {
-                bail!("{} does not exist: make it with `bttc keys new relayer`, or name a key with --key-file", path.display());
+                bail!(
+                    "{} does not exist: make it with `bttc keys new relayer`, or name a key with --key-file",
+                    path.display()
+                );
             }
             keys::load(&home, KeyRole::Relayer, &keys::password(password, &configured_password(&home)?, false)?)?
         }

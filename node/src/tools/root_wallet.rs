@@ -151,10 +151,9 @@ impl RootWallet {
                 let limit = outcome.energy.saturating_mul(price).saturating_mul(13) / 10;
                 (ContractCall::Trigger { owner, contract, call_value: value, data }, limit)
             }
-            None => (
-                ContractCall::Create { owner, bytecode: data, call_value: value, name: name.to_owned() },
-                DEPLOY_LIMIT,
-            ),
+            None => {
+                (ContractCall::Create { owner, bytecode: data, call_value: value, name: name.to_owned() }, DEPLOY_LIMIT)
+            }
         };
         let transaction = client.prepare(&call, &self.key, 60_000, limit.min(most)).await?;
         client.broadcast(&transaction).await?;

@@ -67,7 +67,8 @@ fn units(amount: U256, token: &Token) -> String {
 }
 
 fn parse(text: &str, token: &Token) -> eyre::Result<U256> {
-    let wrong = || eyre!("{text:?} is no amount: write {} like 12.5, or smallest units like 10wei", plain(&token.symbol));
+    let wrong =
+        || eyre!("{text:?} is no amount: write {} like 12.5, or smallest units like 10wei", plain(&token.symbol));
     if let Some(smallest) = text.strip_suffix("wei") {
         return smallest.trim().parse().map_err(|_| wrong());
     }
@@ -104,10 +105,12 @@ pub(crate) fn tokens(read: &ReadArgs) -> eyre::Result<()> {
 }
 
 fn find_chain<'a>(chains: &'a [Chain], name: &str) -> eyre::Result<&'a Chain> {
-    chains.iter().find(|chain| chain.name == name || chain.root_chain_id.to::<u64>().to_string() == name).ok_or_else(|| {
-        let names: Vec<String> = chains.iter().map(|chain| plain(&chain.name)).collect();
-        eyre!("there is no root chain {name:?}: the bridge knows {}", names.join(", "))
-    })
+    chains.iter().find(|chain| chain.name == name || chain.root_chain_id.to::<u64>().to_string() == name).ok_or_else(
+        || {
+            let names: Vec<String> = chains.iter().map(|chain| plain(&chain.name)).collect();
+            eyre!("there is no root chain {name:?}: the bridge knows {}", names.join(", "))
+        },
+    )
 }
 
 /// `bridge status`.
@@ -158,9 +161,10 @@ pub(crate) fn status(args: &StatusArgs) -> eyre::Result<()> {
 /// A token by symbol or by one of its addresses.
 fn find_token<'a>(chains: &'a [Chain], name: &str) -> eyre::Result<(&'a Chain, &'a Token)> {
     let address = account(name).ok();
-    let mut found = chains.iter().flat_map(|chain| chain.tokens.iter().map(move |token| (chain, token))).filter(|(_, token)| {
-        token.symbol == name || address.is_some_and(|address| address == token.wrapped || address == token.root)
-    });
+    let mut found =
+        chains.iter().flat_map(|chain| chain.tokens.iter().map(move |token| (chain, token))).filter(|(_, token)| {
+            token.symbol == name || address.is_some_and(|address| address == token.wrapped || address == token.root)
+        });
     let first = found.next().ok_or_else(|| eyre!("there is no token {name:?}: see `bttc bridge tokens`"))?;
     if found.next().is_some() {
         bail!("several tokens are {name:?}: name the address");
@@ -250,8 +254,8 @@ pub(crate) fn claim(args: &ClaimArgs) -> eyre::Result<()> {
         let progress = wallet.look(chain.gateway, &EvmGateway::progressCall {}).await?;
         let (tree, index) = (U64::from(args.tree), U64::from(args.index));
         let seq = U64::from(progress.lastSeq);
-        let proof: Value = client
-            .ask("bttc_withdrawalProof", rpc_params![chain.root_chain_id, chain.gateway, tree, index, seq])?;
+        let proof: Value =
+            client.ask("bttc_withdrawalProof", rpc_params![chain.root_chain_id, chain.gateway, tree, index, seq])?;
         let siblings: Vec<B256> = serde_json::from_value(proof.get("proof").cloned().unwrap_or_default())
             .map_err(|_| eyre!("no checkpoint that the gateway knows holds this withdrawal yet"))?;
         let proof = <[B256; 32]>::try_from(siblings).map_err(|_| eyre!("the node's proof has not 32 siblings"))?;
@@ -277,7 +281,10 @@ fn find_withdrawal(client: &Client, chain: &Chain, tree: u32, index: u64) -> eyr
     let head: U64 = client.ask("eth_blockNumber", rpc_params![])?;
     let word = |number: u64| B256::from(U256::from(number));
     let topics = json!([
-        IBridge::Withdrawn::SIGNATURE_HASH, word(chain.root_chain_id.to()), chain.gateway.into_word(), word(index)
+        IBridge::Withdrawn::SIGNATURE_HASH,
+        word(chain.root_chain_id.to()),
+        chain.gateway.into_word(),
+        word(index)
     ]);
     let mut to: u64 = head.to();
     loop {

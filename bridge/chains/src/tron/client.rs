@@ -177,7 +177,8 @@ impl TronClient {
         if result.get("result").and_then(Value::as_bool) != Some(true) {
             let code = result.get("code").and_then(Value::as_str).unwrap_or("no result");
             let words = result.get("message").and_then(Value::as_str).unwrap_or("");
-            let words = hex::decode(words).map_or(words.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
+            let words =
+                hex::decode(words).map_or(words.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
             let message = format!("{code}: {words}");
             return Err(Error::Refused { endpoint: self.name().to_owned(), code: 0, message, data: None });
         }
@@ -255,8 +256,7 @@ impl TronClient {
         let (block, _) = self.solid_time().await?;
         let now = self.head_time().await?;
         let place = (block.height, block.hash);
-        let mut transaction =
-            TronTransaction::build(call, place, now.saturating_add(lifetime_ms), now, fee_limit);
+        let mut transaction = TronTransaction::build(call, place, now.saturating_add(lifetime_ms), now, fee_limit);
         transaction.sign(key);
         Ok(transaction)
     }

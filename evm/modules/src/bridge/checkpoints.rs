@@ -1,6 +1,6 @@
 //! Checkpoints, and bridge sets that follow one another.
 
-use super::records::{CheckpointRecord, DestRecord, BridgeSetRecord, bridge};
+use super::records::{BridgeSetRecord, CheckpointRecord, DestRecord, bridge};
 use super::{charge_signatures, emit, id_of};
 use crate::governance::parameter;
 use crate::interfaces::IBridge;
@@ -152,8 +152,7 @@ fn make(host: &mut dyn Host) -> Result<(), Fault> {
         row.count().set(host, dest.count)?;
         row.root().set(host, dest.withdrawal_root)?;
     }
-    let checkpoint =
-        Checkpoint { seq, last_block, last_block_hash, timestamp, dests, set_hash, next_set_hash };
+    let checkpoint = Checkpoint { seq, last_block, last_block_hash, timestamp, dests, set_hash, next_set_hash };
     let digest = checkpoint.digest(bridge_id);
     record.digest().set(host, digest)?;
     record.last_block().set(host, last_block)?;

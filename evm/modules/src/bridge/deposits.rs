@@ -206,14 +206,15 @@ pub(crate) fn release(host: &mut dyn Host, at: GatewayId, nonce: u64) -> Result<
         return Err(Fault::revert(IBridge::StillParked { reason: why }));
     }
     let rest = amount.minus(paid)?;
-    if rest == 0 { entry.clear(host)? } else { entry.amount().set(host, rest)? }
+    if rest == 0 {
+        entry.clear(host)?
+    } else {
+        entry.amount().set(host, rest)?
+    }
     let sum = token.parked().get(host)?.minus(paid)?;
     token.parked().set(host, sum)?;
     let (amount, remaining) = (U256::from(paid), U256::from(rest));
-    emit(
-        host,
-        &IBridge::Released { rootChainId: at.root_chain_id, gateway: at.gateway, nonce, amount, remaining },
-    )?;
+    emit(host, &IBridge::Released { rootChainId: at.root_chain_id, gateway: at.gateway, nonce, amount, remaining })?;
     Ok(paid)
 }
 
@@ -248,12 +249,7 @@ pub(crate) fn give_back(host: &mut dyn Host, at: GatewayId, nonce: u64) -> Resul
     withdrawals::append(host, &gateway, root, &order)?;
     emit(
         host,
-        &IBridge::Returned {
-            rootChainId: at.root_chain_id,
-            gateway: at.gateway,
-            nonce,
-            amount: U256::from(amount),
-        },
+        &IBridge::Returned { rootChainId: at.root_chain_id, gateway: at.gateway, nonce, amount: U256::from(amount) },
     )
 }
 

@@ -172,12 +172,7 @@ fn limits_obstacle(minimum: U256, floor: U256) -> Option<String> {
         .then(|| "limits must be below 2^112 and the minimum not zero".to_owned())
 }
 
-fn register_obstacle(
-    host: &mut dyn Host,
-    at: GatewayId,
-    name: &str,
-    set_id: u64,
-) -> Result<Option<String>, Fault> {
+fn register_obstacle(host: &mut dyn Host, at: GatewayId, name: &str, set_id: u64) -> Result<Option<String>, Fault> {
     if at.gateway == Address::ZERO || at.root_chain_id == 0 || at.root_chain_id > u64::from(u32::MAX) {
         return Ok(Some("no proper chain and contract".into()));
     }
@@ -299,13 +294,7 @@ fn register(host: &mut dyn Host, at: GatewayId, name: &str, set_id: u64) -> Resu
     Ok(())
 }
 
-fn map(
-    host: &mut dyn Host,
-    at: GatewayId,
-    place: u32,
-    gateway: &Gateway,
-    terms: &TokenTerms,
-) -> Result<(), Fault> {
+fn map(host: &mut dyn Host, at: GatewayId, place: u32, gateway: &Gateway, terms: &TokenTerms) -> Result<(), Fault> {
     let token = gateway.tokens().entry(terms.root);
     let new = token.wrapped().get(host)? == Address::ZERO;
     let here = if terms.native { BTT_ADDRESS } else { wrapped_address(at.root_chain_id, terms.root) };

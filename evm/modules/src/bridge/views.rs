@@ -2,14 +2,14 @@
 
 use super::records::{Gateway, bridge};
 use super::{buckets, checkpoints, deposits, id_of, known, withdrawals};
-use crate::interfaces::IBridge::{self, IBridgeCalls as Calls};
 use crate::governance::parameter;
+use crate::interfaces::IBridge::{self, IBridgeCalls as Calls};
 use crate::numbers::Checked;
 use crate::{Fault, Host};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolValue};
-use bttc_genesis::Parameter;
 use bttc_bridge_types::{BridgeSet, Checkpoint, Command, GatewayCommand, GatewayId, TREE_DEPTH};
+use bttc_genesis::Parameter;
 
 /// A gateway.
 ///

@@ -2,9 +2,9 @@
 
 use super::records::{Proposal, governance, kind, status};
 use super::{MAX_CHANGES, MAX_WAITING, emit, parameters};
+use crate::bridge::{self, Operation};
 use crate::interfaces::IGovernance;
 use crate::numbers::{Checked, wei};
-use crate::bridge::{self, Operation};
 use crate::{Fault, Host};
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolValue;
