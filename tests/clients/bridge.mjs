@@ -144,7 +144,7 @@ export class TronRoot {
     const info = await until(`TRON transaction ${id}`, async () => {
       const found = await web.trx.getUnconfirmedTransactionInfo(id)
       return found.id && found
-    })
+    }, this.patience ?? 60)
     if (info.receipt.result !== 'SUCCESS') throw new Error(`${functionAbi.name} failed on TRON: ${info.receipt.result}`)
     return `0x${id}`
   }

@@ -50,6 +50,7 @@ impl GatewayView {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BridgeState {
+    pub(crate) bridge_id: B256,
     pub(crate) checkpoints: U64,
     pub(crate) halted: bool,
 }

@@ -150,6 +150,7 @@ async fn side_round(
     shared: &Shared,
 ) -> Result<OverviewLane, Error> {
     let store = &shared.store;
+    store.bind(node.state().await?.bridge_id)?;
     if lane.is_none()
         && let Some(key) = &config.key
     {
@@ -228,7 +229,9 @@ async fn root_round(
         let endpoint = reader.name().to_owned();
         return Err(bttc_root_chains::Error::WrongChain { endpoint, expected: chain.chain_id, got: served }.into());
     }
-    let last: u64 = node.state().await?.checkpoints.to();
+    let state = node.state().await?;
+    store.bind(state.bridge_id)?;
+    let last: u64 = state.checkpoints.to();
     let policy = config.min_fee_bps.map_or(ClaimPolicy::All, ClaimPolicy::Paid);
     for view in node.gateways().await? {
         if view.root_chain_id.to::<u64>() != chain.chain_id {

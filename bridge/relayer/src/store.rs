@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 const INTENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("intents");
 const WITHDRAWALS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("withdrawals");
+const BRIDGE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bridge");
 const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
 
 /// Finished intents that are kept for people to look at.
@@ -105,6 +106,15 @@ pub struct WithdrawalRecord {
     pub settled: bool,
 }
 
+/// The database's error in words: its own type is large.
+struct Failure(String);
+
+impl<E: Into<redb::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into().to_string())
+    }
+}
+
 /// The file.
 #[derive(Debug)]
 pub struct Store {
@@ -125,9 +135,27 @@ impl Store {
             transaction.open_table(INTENTS)?;
             transaction.open_table(WITHDRAWALS)?;
             transaction.open_table(CURSORS)?;
+            transaction.open_table(BRIDGE)?;
             Ok(())
         })?;
         Ok(store)
+    }
+
+    /// Makes the file one of a bridge, the first time; afterwards it must be the same.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the file is another bridge's.
+    pub fn bind(&self, bridge: B256) -> Result<(), Error> {
+        let transaction = self.database.begin_read().map_err(|error| self.fail(error))?;
+        let table = transaction.open_table(BRIDGE).map_err(|error| self.fail(error))?;
+        match table.get("id").map_err(|error| self.fail(error))? {
+            Some(id) if id.value() == bridge.as_slice() => Ok(()),
+            Some(_) => Err(self.fail("it belongs to another network's bridge: use another home")),
+            None => self.write(|transaction| {
+                transaction.open_table(BRIDGE)?.insert("id", bridge.as_slice())?;
+                Ok(())
+            }),
+        }
     }
 
     fn fail(&self, reason: impl ToString) -> Error {
@@ -135,9 +163,9 @@ impl Store {
     }
 
     /// Writes durably: what was written is there after a crash.
-    fn write(&self, work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>) -> Result<(), Error> {
+    fn write(&self, work: impl FnOnce(&redb::WriteTransaction) -> Result<(), Failure>) -> Result<(), Error> {
         let transaction = self.database.begin_write().map_err(|error| self.fail(error))?;
-        work(&transaction).map_err(|error| self.fail(error))?;
+        work(&transaction).map_err(|Failure(error)| self.fail(error))?;
         transaction.commit().map_err(|error| self.fail(error))
     }
 
@@ -314,6 +342,9 @@ mod tests {
         {
             let store = Store::open(&path).unwrap();
             store.put(&intent).unwrap();
+            store.bind(B256::repeat_byte(1)).unwrap();
+            store.bind(B256::repeat_byte(1)).unwrap();
+            assert!(store.bind(B256::repeat_byte(2)).is_err(), "another bridge's");
             store.put_withdrawals(std::slice::from_ref(&record), 99).unwrap();
             assert!(Store::open(&path).is_err(), "one relayer a file");
         }

@@ -27,7 +27,7 @@ pub enum Inserted {
     /// It is known, or of no use.
     Known,
     /// Its signer said something else before.
-    Contradiction(Contradiction),
+    Contradiction(Box<Contradiction>),
 }
 
 /// Two things said by one key of one subject.
@@ -95,7 +95,7 @@ impl VoteBook {
         }
         said.push((vote.value, vote.signature));
         let first = BridgeVote { subject: vote.subject, value, signature };
-        Inserted::Contradiction(Contradiction { first, second: *vote })
+        Inserted::Contradiction(Box::new(Contradiction { first, second: *vote }))
     }
 
     /// Takes in a vote whose signer was recovered. `members` are those whose word counts.

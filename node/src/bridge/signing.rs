@@ -155,7 +155,7 @@ impl Bridge {
             Ok(Inserted::Contradiction(pair)) => {
                 // Of checkpoints and commands only the digest is here: it may be of anything.
                 if matches!(vote.subject, Subject::Deposits { .. }) {
-                    self.offend(signer, Offence::Contradicts(pair));
+                    self.offend(signer, Offence::Contradicts(*pair));
                 }
                 Verdict::Accept
             }
