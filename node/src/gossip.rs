@@ -209,17 +209,25 @@ impl Drop for Place {
     }
 }
 
+/// Where messages go.
+pub(crate) struct Destinations {
+    /// Consensus.
+    pub(crate) engine: mpsc::Sender<EngineEvent>,
+    /// Bridge votes.
+    pub(crate) bridge: mpsc::Sender<BridgeEvent>,
+}
+
 /// Passes what comes from the network on to the engine and answers requests.
 pub(crate) async fn route(
     network: NetworkHandle,
     executor: Arc<Executor>,
     snapshots: Arc<Snapshots>,
-    engine: mpsc::Sender<EngineEvent>,
+    destinations: Destinations,
     mut incoming: mpsc::Receiver<Incoming>,
     peers: Arc<AtomicUsize>,
     intake: Arc<Intake>,
-    bridge: mpsc::Sender<BridgeEvent>,
 ) {
+    let Destinations { engine, bridge } = destinations;
     let metrics = Arc::clone(&intake.metrics);
     let block_answers = Arc::new(tokio::sync::Semaphore::new(MAX_BLOCK_ANSWERS));
     let snapshot_answers = Arc::new(tokio::sync::Semaphore::new(MAX_SNAPSHOT_ANSWERS));

@@ -4,7 +4,7 @@ use crate::application::ApplicationThread;
 use crate::bridge::{Bridge, BridgeEvent, Carrier, ChainSettings, chain_settings};
 use crate::clock;
 use crate::config::Config;
-use crate::gossip::{Intake, route};
+use crate::gossip::{Destinations, Intake, route};
 use crate::home::Home;
 use crate::metrics::Metrics;
 use crate::ops::{self, Ops};
@@ -228,11 +228,10 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             handle,
             Arc::clone(&executor),
             Arc::clone(&snapshots),
-            events.clone(),
+            Destinations { engine: events.clone(), bridge: bridge_events },
             incoming,
             Arc::clone(&peers),
             Arc::clone(&intake),
-            bridge_events,
         );
         tasks.push(watched("routing of messages", halt_sender.clone(), task));
     }

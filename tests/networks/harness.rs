@@ -26,6 +26,14 @@ impl Devnet {
         devnet
     }
 
+    /// Starts four validators with local root chains, gateways and a relayer.
+    pub(crate) fn bridged() -> Self {
+        let devnet = Self { dir: tempfile::tempdir().unwrap() };
+        let mut command = devnet.command();
+        devnet.run(command.args(["up", "--detach"]));
+        devnet
+    }
+
     fn command(&self) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/devnet");
         let mut command = Command::new(script);
