@@ -9,6 +9,7 @@ mod failures;
 #[path = "floods.rs"]
 mod floods;
 #[path = "harness.rs"]
+#[allow(dead_code)]
 mod harness;
 #[path = "joining.rs"]
 mod joining;

@@ -39,7 +39,7 @@ abstract contract Checkpoints is Certificates {
         if (dest.withdrawalRoot == 0) revert BadCheckpoint("zero root");
         Tree storage t = _trees[dest.treeId];
         (uint64 count, uint64 position) = (t.count, t.position);
-        bytes32 last = t.ring[position % RING];
+        bytes32 last = t.last;
         if (dest.count < count) revert BadCheckpoint("count shrinks");
         if (dest.count == count) {
             if (last != 0 && last != dest.withdrawalRoot) revert BadCheckpoint("another root for the same count");
@@ -49,6 +49,7 @@ abstract contract Checkpoints is Certificates {
         t.count = dest.count;
         t.position = position;
         t.ring[position % RING] = dest.withdrawalRoot;
+        t.last = dest.withdrawalRoot;
     }
 
     function _handOver(Checkpoint calldata cp, Progress memory p) private {
@@ -127,6 +128,6 @@ abstract contract Checkpoints is Certificates {
     /// @notice Leaves of a tree, and its last root.
     function tree(uint32 treeId) external view returns (uint64 count, bytes32 root) {
         Tree storage t = _trees[treeId];
-        return (t.count, t.ring[t.position % RING]);
+        return (t.count, t.last);
     }
 }

@@ -38,7 +38,7 @@ abstract contract Claims is Checkpoints {
                     relayerFee
                 )
             );
-            _requireRoot(treeId, Digests.fold(keccak256(abi.encode(leaf)), index, proof));
+            _requireRoot(treeId, Digests.fold(Digests.twice(leaf), index, proof));
             _markClaimed(treeId, index);
         }
         // The ledger has checked both; a certified leaf that breaks them must not be paid.
@@ -104,8 +104,9 @@ abstract contract Claims is Checkpoints {
     /// The newest root nearly always; a claim that was prepared before the last checkpoints still counts.
     function _requireRoot(uint32 treeId, bytes32 root) private view {
         Tree storage t = _trees[treeId];
-        uint256 position = t.position;
         if (root != 0) {
+            if (root == t.last) return;
+            uint256 position = t.position;
             for (uint256 back; back < RING && back <= position; ++back) {
                 if (t.ring[(position - back) % RING] == root) return;
             }
@@ -177,8 +178,32 @@ abstract contract Claims is Checkpoints {
             if (!sent) revert PayoutFailed(token);
             return;
         }
-        uint256 before = IERC20(token).balanceOf(address(this));
-        (bool ok,) = token.call(abi.encodeCall(IERC20.transfer, (to, amount)));
-        if (!ok || IERC20(token).balanceOf(address(this)) + amount != before) revert PayoutFailed(token);
+        uint256 before = _balance(token);
+        bool ok;
+        bytes4 selector = IERC20.transfer.selector;
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, selector)
+            mstore(add(free, 4), to)
+            mstore(add(free, 36), amount)
+            // What it returns is not looked at.
+            ok := call(gas(), token, 0, free, 68, 0, 0)
+        }
+        if (!ok || _balance(token) + amount != before) revert PayoutFailed(token);
+    }
+
+    /// What the gateway holds of a token; a contract that does not say so is no token.
+    function _balance(address token) private view returns (uint256 held) {
+        bool ok;
+        bytes4 selector = IERC20.balanceOf.selector;
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, selector)
+            mstore(add(free, 4), address())
+            ok := staticcall(gas(), token, free, 36, 0, 32)
+            ok := and(ok, gt(returndatasize(), 31))
+            held := mload(0)
+        }
+        if (!ok) revert PayoutFailed(token);
     }
 }

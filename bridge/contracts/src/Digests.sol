@@ -71,6 +71,14 @@ library Digests {
         );
     }
 
+    /// keccak of a hash.
+    function twice(bytes32 hash) internal pure returns (bytes32 result) {
+        assembly ("memory-safe") {
+            mstore(0, hash)
+            result := keccak256(0, 32)
+        }
+    }
+
     /// The root that a leaf and its 32 siblings give; the direction comes from the index alone.
     function fold(bytes32 leaf, uint256 index, bytes32[32] calldata proof) internal pure returns (bytes32 node) {
         node = leaf;

@@ -65,6 +65,8 @@ abstract contract GatewayStorage is IGateway, Initializable, ReentrancyGuardTran
     struct Tree {
         uint64 count;
         uint64 position;
+        /// The newest root, again: a claim nearly always needs no other.
+        bytes32 last;
         bytes32[64] ring;
         mapping(uint256 => uint256) claimed;
     }

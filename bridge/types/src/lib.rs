@@ -25,7 +25,7 @@ pub use deposit::{Deposit, accumulate, first_accumulator};
 pub use domain::{BridgeId, GatewayId, digest};
 pub use error::Error;
 pub use set::{BridgeMember, BridgeSet, MAX_MEMBERS, SIGNATURE_BYTES, pack_signatures, unpack_signatures};
-pub use tree::{MAX_LEAVES, TREE_DEPTH, Tree, fold_proof, join, zero_hashes};
+pub use tree::{MAX_LEAVES, TREE_DEPTH, Tree, fold_proof, join};
 pub use vote::{BridgeVote, Subject};
 pub use withdrawal::Withdrawal;
 

@@ -6,7 +6,7 @@ use crate::interfaces::IBridge;
 use crate::numbers::Checked;
 use crate::{Fault, Host, wrapped};
 use alloy_primitives::{Address, B256, U256};
-use bttc_bridge_types::{MAX_LEAVES, TREE_DEPTH, Tree, Withdrawal, join, zero_hashes};
+use bttc_bridge_types::{MAX_LEAVES, TREE_DEPTH, Tree, Withdrawal, join};
 use bttc_genesis::BTT_ADDRESS;
 
 /// Who withdraws how much to whom.
@@ -99,15 +99,14 @@ fn node_key(height: u8, place: u64) -> u64 {
 
 /// Root of a subtree as it was when the tree had so many leaves.
 fn subtree(host: &mut dyn Host, record: &TreeRecord, height: u8, place: u64, count: u64) -> Result<B256, Fault> {
-    let zero = zero_hashes().get(usize::from(height)).copied().unwrap_or_default();
     if place.checked_shl(u32::from(height)).is_none_or(|first| first >= count) {
-        return Ok(zero);
+        return Ok(B256::ZERO);
     }
     let end = u128::from(place.plus(1)?) << height;
     if end <= u128::from(count) {
         return record.nodes().entry(node_key(height, place)).get(host);
     }
-    let Some(below) = height.checked_sub(1) else { return Ok(zero) };
+    let Some(below) = height.checked_sub(1) else { return Ok(B256::ZERO) };
     let left = subtree(host, record, below, place.times(2)?, count)?;
     let right = subtree(host, record, below, place.times(2)?.plus(1)?, count)?;
     Ok(join(left, right))
