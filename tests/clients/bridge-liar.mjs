@@ -90,7 +90,18 @@ async function main() {
   const token = root.tokens.find((entry) => entry.symbol.startsWith('TEST'))
   const amount = 10n ** 18n
   const held = await world.balance(token, 1)
-  await root.deposit(token, 0, amount, world.users[1].address)
+  // What is applied already is not attested: the relayer waits until everybody has signed.
+  const { relayer, validators } = JSON.parse(fs.readFileSync(file, 'utf8'))
+  process.kill(relayer.pid, 'SIGSTOP')
+  try {
+    await root.deposit(token, 0, amount, world.users[1].address)
+    const ops = validators.find((node) => node.name === 'v3').ops
+    const saw = async () => Number(/^bttc_bridge_deposits\{chain="ethereum"\} (\d+)/m.exec(await (await fetch(`${ops}/metrics`)).text())?.[1] ?? 0)
+    await until('a look of the lied-to validator', async () => (await saw()) >= 1)
+    await new Promise((done) => setTimeout(done, 3_000))
+  } finally {
+    process.kill(relayer.pid, 'SIGCONT')
+  }
   await until('the true credit', async () => (await world.balance(token, 1)) === held + amount)
   console.log('ok the true amount is credited, by the others')
   await until('the accusation', async () => {
