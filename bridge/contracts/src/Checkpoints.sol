@@ -13,7 +13,8 @@ abstract contract Checkpoints is Certificates {
         bytes calldata signatures
     ) external {
         Progress memory p = progress;
-        if (cp.seq <= p.lastSeq || cp.seq > p.lastSeq + MAX_JUMP) revert BadSequence(p.lastSeq, cp.seq);
+        // A gateway that is deployed late begins wherever BTTC is.
+        if (cp.seq <= p.lastSeq || (p.lastSeq != 0 && cp.seq > p.lastSeq + MAX_JUMP)) revert BadSequence(p.lastSeq, cp.seq);
         if (cp.timestamp > _now() + MAX_AHEAD) revert BadCheckpoint("from the future");
         if (cp.lastBlock <= p.lastBlock) revert BadCheckpoint("block does not grow");
         if (cp.timestamp < p.lastTimestamp) revert BadCheckpoint("time runs back");

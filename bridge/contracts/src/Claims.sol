@@ -76,7 +76,8 @@ abstract contract Claims is Checkpoints {
             _pending[key].feeRemaining = uint112(p.feeRemaining - fee);
         }
         emit Released(treeId, index, paid, remaining);
-        _payBoth(p.token, p.recipient, paid - fee, p.claimer, fee);
+        // To whoever calls: a claimer that cannot receive must not hold up the recipient.
+        _payBoth(p.token, p.recipient, paid - fee, msg.sender, fee);
     }
 
     /// @notice What waits of a withdrawal.

@@ -54,7 +54,7 @@ abstract contract Commands is Claims {
         counters.commandNonce = commandNonce;
         if (kind == MAP_TOKEN || kind == SET_LIMIT) {
             (address token, uint256 minimum, uint256 floor) = abi.decode(payload, (address, uint256, uint256));
-            _setToken(kind, token, minimum, floor);
+            _setToken(commandNonce, kind, token, minimum, floor);
         } else if (kind == UNMAP_TOKEN) {
             tokens[abi.decode(payload, (address))].mapped = false;
         } else if (kind == PAUSE) {
@@ -62,21 +62,26 @@ abstract contract Commands is Claims {
         } else if (kind == UNPAUSE) {
             status.pausedUntil = 0;
         } else if (kind == UPGRADE) {
+            // A set that contradicted itself must not replace what stopped it.
+            if (status.frozen) revert IsFrozen();
             pendingImplementation = abi.decode(payload, (address));
             upgradeReadyAt = _now() + UPGRADE_DELAY;
             emit UpgradeScheduled(pendingImplementation, upgradeReadyAt);
         } else {
-            revert BadCommand("unknown kind");
+            emit CommandFailed(commandNonce, "unknown kind");
         }
         emit Executed(commandNonce, kind, payload);
     }
 
-    function _setToken(uint8 kind, address token, uint256 minimum, uint256 floor) private {
-        if (minimum == 0 || minimum > type(uint112).max || floor > type(uint112).max) revert BadCommand("limits");
-        if (kind == MAP_TOKEN) {
-            if (token != NATIVE_COIN && token.code.length == 0) revert BadCommand("no token there");
-        } else if (!tokens[token].mapped) {
-            revert NotMapped(token);
+    /// A command that cannot be carried out has used its number: it must not stop those behind it.
+    function _setToken(uint64 commandNonce, uint8 kind, address token, uint256 minimum, uint256 floor) private {
+        if (minimum == 0 || minimum > type(uint112).max || floor > type(uint112).max) {
+            emit CommandFailed(commandNonce, "limits");
+            return;
+        }
+        if (kind == MAP_TOKEN ? token != NATIVE_COIN && token.code.length == 0 : !tokens[token].mapped) {
+            emit CommandFailed(commandNonce, "no such token");
+            return;
         }
         tokens[token] = TokenConfig(uint112(floor), uint112(minimum), true);
     }
@@ -85,6 +90,7 @@ abstract contract Commands is Claims {
     function finishUpgrade() external {
         address implementation = pendingImplementation;
         if (implementation == address(0)) revert BadCommand("no upgrade");
+        if (status.frozen) revert IsFrozen();
         if (_now() < upgradeReadyAt) revert TooEarly(upgradeReadyAt);
         if (Commands(implementation).BRIDGE_ID() != BRIDGE_ID) revert BadCommand("another bridge");
         pendingImplementation = address(0);
@@ -130,6 +136,9 @@ abstract contract Commands is Claims {
         progress.setActivatedAt = _now();
         status.setExpiresAt = _now() + EXPIRY;
         status.prevValidUntil = 0;
+        // What the lost set left behind is looked at before anything moves again: the new one unpauses.
+        if (status.frozen) status.pausedUntil = type(uint64).max;
+        pendingImplementation = address(0);
         status.frozen = false;
         recoverySetHash = 0;
         ++recoveryRound;

@@ -59,6 +59,7 @@ interface IGateway {
     event Delayed(uint32 indexed treeId, uint64 indexed index, uint64 availableAt);
     event Released(uint32 indexed treeId, uint64 indexed index, uint256 paid, uint256 remaining);
     event Executed(uint64 indexed commandNonce, uint8 kind, bytes payload);
+    event CommandFailed(uint64 indexed commandNonce, string reason);
     event Paused(address indexed pauser, uint64 until);
     event Frozen(bytes32 digestA, bytes32 digestB);
     event UpgradeScheduled(address implementation, uint64 readyAt);

@@ -350,6 +350,7 @@ contract GatewayTest is Base {
         vm.expectPartialRevert(IGateway.TooEarly.selector);
         gateway.release(1, 0);
         vm.warp(block.timestamp + 1 days);
+        vm.prank(address(0xCA41));
         gateway.release(1, 0);
         // A tenth of what is locked, of which a quarter is kept for small ones.
         eq(token.balanceOf(address(0xB0B)) + token.balanceOf(address(0xCA41)), 75e21);
@@ -447,8 +448,37 @@ contract GatewayTest is Base {
         commands += 1;
         payload = abi.encode(address(0x1234), uint256(1), uint256(1));
         signed = sign(first, commandDigest(commands, 1, payload), 3);
-        vm.expectPartialRevert(IGateway.BadCommand.selector);
+        // One that cannot be carried out has used its number.
         gateway.execute(commands, 1, payload, first.encoded, signed);
+        (,, mapped) = gateway.tokens(address(0x1234));
+        yes(!mapped);
+        command(first, 5, "");
+    }
+
+    function test_a_frozen_gateway_is_not_upgraded_and_stands_still_after_recovery() public {
+        address other = address(new EvmGateway(settings()));
+        command(first, 6, abi.encode(other));
+        test_conflicting_certificates_freeze();
+        vm.warp(block.timestamp + 7 days);
+        vm.expectPartialRevert(IGateway.IsFrozen.selector);
+        gateway.finishUpgrade();
+        vm.prank(address(0xBB01));
+        gateway.approveRecovery(second.encoded, 50);
+        vm.prank(address(0xBB02));
+        gateway.approveRecovery(second.encoded, 50);
+        vm.warp(block.timestamp + 14 days);
+        gateway.finishRecovery();
+        vm.expectPartialRevert(IGateway.BadCommand.selector);
+        gateway.finishUpgrade();
+        vm.expectPartialRevert(IGateway.IsPaused.selector);
+        EvmGateway(address(gateway)).deposit(address(token), 1, ALICE);
+        command(second, 5, "");
+        EvmGateway(address(gateway)).deposit(address(token), 1, ALICE);
+    }
+
+    function test_a_gateway_that_is_deployed_late_begins_where_the_chain_is() public {
+        seq = 70_000;
+        submit(first, plain(), dest(1, keccak256("late"), 1));
     }
 
     function test_conflicting_certificates_freeze() public {

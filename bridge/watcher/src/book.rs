@@ -109,7 +109,7 @@ impl VoteBook {
         members: &BTreeSet<Address>,
         view: &LedgerView,
     ) -> Result<Inserted, Error> {
-        if !members.contains(&signer) || !is_near(&vote.subject, view) {
+        if !members.contains(&signer) || !is_near(&vote.subject, view) || !is_about(vote, view) {
             return Ok(Inserted::Known);
         }
         let known = self.votes.get(&vote.subject).is_some_and(|said| said.contains_key(&signer));
@@ -233,6 +233,20 @@ impl VoteBook {
     }
 }
 
+/// Whether a vote on a checkpoint or command is about that one. Its signature does not name it: an old one about something else
+/// could be passed off as a vote on it, and stand in the way of the true one. A vote that comes before this node knows what it
+/// is about comes again.
+fn is_about(vote: &BridgeVote, view: &LedgerView) -> bool {
+    match vote.subject {
+        Subject::Deposits { .. } => true,
+        Subject::Checkpoint { seq } => view.digests.get(&seq).is_some_and(|(digest, _)| *digest == vote.value),
+        Subject::Command { at, nonce } => view.gateways.iter().any(|gateway| {
+            let place = nonce.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+            gateway.at == at && place.and_then(|place| gateway.commands.get(place)) == Some(&vote.value)
+        }),
+    }
+}
+
 /// Whether a subject is about something that is, or will soon be.
 fn is_near(subject: &Subject, view: &LedgerView) -> bool {
     match subject {
@@ -274,7 +288,7 @@ mod tests {
             next_set: 0,
             gateways: vec![gateway],
             checkpoints: 3,
-            digests: BTreeMap::new(),
+            digests: BTreeMap::from([(3, (B256::repeat_byte(4), 1))]),
         };
         let members = keys.iter().map(SecretKey::address).collect();
         (keys, view, members)
@@ -304,6 +318,14 @@ mod tests {
         let third = vote(&keys[2], &view, subject, 1);
         book.insert(&third, keys[2].address(), &members, &view).unwrap();
         assert_eq!(book.certificate(&subject, good, &view.set, 1).unwrap().len(), 3);
+        // An attestation that is passed off as a vote on a checkpoint stands in nobody's way.
+        let seq = Subject::Checkpoint { seq: 3 };
+        let replayed = BridgeVote { subject: seq, value: third.digest(view.bridge_id), signature: third.signature };
+        assert_eq!(replayed.signer(view.bridge_id).unwrap(), keys[2].address());
+        assert_eq!(book.insert(&replayed, keys[2].address(), &members, &view).unwrap(), Inserted::Known);
+        assert!(book.votes_on(&seq).is_empty());
+        let true_one = vote(&keys[2], &view, seq, 4);
+        assert_eq!(book.insert(&true_one, keys[2].address(), &members, &view).unwrap(), Inserted::New);
         // Strangers and far numbers fill nothing.
         let stranger = SecretKey::from_bytes(&[9; 32]).unwrap();
         let theirs = vote(&stranger, &view, subject, 1);

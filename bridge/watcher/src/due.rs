@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// Boundaries signed ahead of the ledger's cursor, so that a backlog does not flood the network.
 const AHEAD: usize = 64;
+/// Deposits behind the cursor whose boundaries are still signed by who was too late.
+const RECENT: u64 = 32;
 
 /// A gateway as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +68,12 @@ pub fn due(view: &LedgerView, followers: &BTreeMap<GatewayId, Follower>) -> Vec<
         // The ledger applied something else than what is seen here: the certificates of others cannot be followed.
         let known = follower.acc_at(gateway.deposit_nonce);
         if known.is_none_or(|acc| acc == gateway.deposit_acc) {
-            let above = boundaries(follower, gateway.deposit_nonce);
+            // The latest applied ones too: the running hash says that they are the same, and a late signature can be added.
+            let from = match known {
+                Some(_) => gateway.deposit_nonce.saturating_sub(RECENT),
+                None => gateway.deposit_nonce,
+            };
+            let above = boundaries(follower, from);
             list.extend(above.into_iter().take(AHEAD).map(|(to_nonce, acc)| (Subject::Deposits { at, to_nonce }, acc)));
         }
         let done = follower.commands_done();

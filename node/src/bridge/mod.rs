@@ -190,6 +190,12 @@ impl Bridge {
         }
     }
 
+    /// What needs a person on a root chain.
+    fn alarm_of(&self, chain: &str) -> Option<String> {
+        let alarms = self.alarms.read();
+        alarms.get(chain).or_else(|| alarms.get(&format!("{chain}, as applied"))).cloned()
+    }
+
     fn calm(&self, chain: &str) {
         if self.alarms.write().remove(chain).is_some() {
             self.metrics.bridge_alarm.with_label_values(&[chain]).set(0);
@@ -260,7 +266,7 @@ impl BridgeApi for Bridge {
                 "pausedUntil": alloy_primitives::U64::from(state.paused_until),
             })),
             "halted": follower.halted(),
-            "alarm": self.alarms.read().get(&name),
+            "alarm": self.alarm_of(&name),
         })
     }
 }

@@ -78,7 +78,12 @@ impl Bridge {
         }
         let list = due(view, &self.followers.read());
         for (subject, value) in list {
-            let signed = self.book.lock().votes_on(&subject).iter().any(|(signer, _)| *signer == key.address());
+            let signed = self
+                .book
+                .lock()
+                .votes_on(&subject)
+                .iter()
+                .any(|(signer, vote)| *signer == key.address() && vote.value == value);
             if signed {
                 continue;
             }
@@ -105,6 +110,15 @@ impl Bridge {
     /// Looks for signatures that differ from what the ledger applied.
     fn compare_applied(&self, view: &LedgerView) -> eyre::Result<()> {
         for gateway in &view.gateways {
+            let seen =
+                self.followers.read().get(&gateway.at).and_then(|follower| follower.acc_at(gateway.deposit_nonce));
+            let name = format!("{}, as applied", gateway.name);
+            if seen.is_some_and(|acc| acc != gateway.deposit_acc) {
+                // Two thirds saw something else: our own endpoints are the likelier liars.
+                self.alarm(&name, "the ledger applied other deposits than this node was shown: look at its endpoints");
+            } else {
+                self.calm(&name);
+            }
             let subject = Subject::Deposits { at: gateway.at, to_nonce: gateway.deposit_nonce };
             for (signer, vote) in self.book.lock().votes_on(&subject) {
                 if vote.value != gateway.deposit_acc {

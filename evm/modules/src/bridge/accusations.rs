@@ -253,6 +253,12 @@ pub(crate) fn count_attestations(host: &mut dyn Host) -> Result<(), Fault> {
 /// Notes one certificate in a validator's window; whether more than half of a full window is missed.
 fn count_one(host: &mut dyn Host, id: u32, missed: bool, window: u64) -> Result<bool, Fault> {
     let record = bridge().attesting().entry(id);
+    if record.window().get(host)? != window {
+        // What an earlier, longer window counted would never be taken back.
+        record.counted().set(host, 0)?;
+        record.missed().set(host, 0)?;
+        record.window().set(host, window)?;
+    }
     let passed = record.counted().get(host)?;
     let position = passed.checked_rem(window).unwrap_or(0);
     let slot = record.bits().entry(position >> 8);
@@ -261,7 +267,7 @@ fn count_one(host: &mut dyn Host, id: u32, missed: bool, window: u64) -> Result<
     let before = passed >= window && bits.bit(bit);
     let mut count = record.missed().get(host)?;
     if before != missed {
-        count = if missed { count.plus(1)? } else { count.minus(1)? };
+        count = if missed { count.plus(1)? } else { count.saturating_sub(1) };
         record.missed().set(host, count)?;
     }
     bits.set_bit(bit, missed);

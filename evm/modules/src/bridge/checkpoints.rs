@@ -38,7 +38,7 @@ pub(crate) fn bound_members(host: &mut dyn Host) -> Result<BTreeMap<u32, u64>, F
 /// Validators of the set before the one in force: their stake may have become free with the hand-over. A set is taken at an
 /// epoch's begin, so that no two hand-overs lie between two of them.
 pub(crate) fn past_members(host: &mut dyn Host) -> Result<Vec<u32>, Fault> {
-    let Some(before) = bridge().set_id().get(host)?.checked_sub(1) else { return Ok(Vec::new()) };
+    let before = bridge().previous_set_id().get(host)?;
     let members = bridge().sets().entry(before).members().values(host)?;
     Ok(members.iter().map(|member| member.id).collect())
 }
@@ -213,6 +213,7 @@ pub(crate) fn certify(host: &mut dyn Host, seq: u64, signatures: &Bytes) -> Resu
     set(host, set_id)?
         .verify(digest, signatures, least)
         .map_err(|error| Fault::revert(IBridge::BadCertificate { reason: error.to_string() }))?;
+    bridge().previous_set_id().set(host, set_id)?;
     bridge().set_id().set(host, next)?;
     bridge().next_set_id().set(host, 0)?;
     let now = host.env().time_ms;

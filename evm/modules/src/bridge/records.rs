@@ -48,6 +48,8 @@ crate::storage! {
         uncounted_end: Slot<u64>,
         /// How validators attest.
         attesting: Mapping<u32, Attesting>,
+        /// Number of the set that handed over to the one in force.
+        previous_set_id: Slot<u64>,
     }
 }
 
@@ -247,6 +249,8 @@ crate::storage! {
         counted: Slot<u64>,
         /// Of the last window, missed.
         missed: Slot<u32>,
+        /// Length of the window; another one begins anew.
+        window: Slot<u64>,
         /// The window, a bit each.
         bits: Mapping<u64, Slot<U256>>,
     }
