@@ -86,7 +86,7 @@ impl EvmLane {
                 // What is on its way has its numbers; the chain may not know of it (any more).
                 let chain = self.client.nonce(sender, "latest").await?;
                 let own = store
-                    .intents()?
+                    .open_intents()?
                     .iter()
                     .filter(|other| other.lane == self.name && other.state == IntentState::Submitted)
                     .filter_map(|other| other.attempts.last().map(|attempt| attempt.nonce + 1))

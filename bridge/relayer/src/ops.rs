@@ -60,7 +60,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn open(&self) -> Result<Vec<Intent>, Error> {
-        let mut list: Vec<Intent> = self.store.intents()?.into_iter().filter(|intent| !intent.is_done()).collect();
+        let mut list: Vec<Intent> = self.store.open_intents()?;
         list.sort_by_key(|intent| intent.created_ms);
         Ok(list)
     }

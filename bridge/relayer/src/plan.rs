@@ -8,7 +8,7 @@ use crate::store::{Intent, IntentState, Store, WithdrawalRecord};
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::SolCall;
 use bttc_bridge_types::GatewayId;
-use bttc_root_chains::contracts::EvmGateway;
+use bttc_root_chains::contracts::{EvmGateway, submit_checkpoint};
 use bttc_root_chains::{GatewayState, RootChain};
 use std::collections::BTreeMap;
 
@@ -86,7 +86,7 @@ pub(crate) async fn deposits(node: &NodeClient, at: GatewayId, store: &Store) ->
     let id = format!("apply:{}:{}", at.root_chain_id, found.to_nonce);
     let first = found.deposits.first().map_or(0, |deposit| deposit.nonce);
     let prefix = format!("apply:{}:", at.root_chain_id);
-    let busy = store.intents()?.iter().any(|intent| {
+    let busy = store.open_intents()?.iter().any(|intent| {
         intent.id.starts_with(&prefix)
             && !intent.is_done()
             && intent
@@ -155,38 +155,6 @@ pub(crate) async fn next_checkpoint(
     Ok(best)
 }
 
-/// The call by which a checkpoint is submitted.
-fn submission(found: &SignedCheckpoint) -> Option<Vec<u8>> {
-    let (set, signatures) = found.certificate.clone()?;
-    let checkpoint = &found.checkpoint;
-    let call = EvmGateway::submitCheckpointCall {
-        cp: IGateway::Checkpoint {
-            seq: checkpoint.seq,
-            lastBlock: checkpoint.last_block,
-            lastBlockHash: checkpoint.last_block_hash,
-            timestamp: checkpoint.timestamp,
-            setHash: checkpoint.set_hash,
-            nextSetHash: checkpoint.next_set_hash,
-        },
-        dests: checkpoint
-            .dests
-            .iter()
-            .map(|dest| IGateway::Dest {
-                rootChainId: dest.at.root_chain_id,
-                gateway: dest.at.gateway,
-                treeId: dest.tree_id,
-                withdrawalRoot: dest.withdrawal_root,
-                count: dest.count,
-            })
-            .collect(),
-        set,
-        signatures,
-    };
-    Some(call.abi_encode())
-}
-
-use bttc_root_chains::contracts::IGateway;
-
 /// What a gateway needs: commands, checkpoints, claims.
 pub(crate) struct GatewayWork<'a> {
     pub(crate) node: &'a NodeClient,
@@ -212,8 +180,9 @@ impl GatewayWork<'_> {
         let tree = self.chain.view(at.gateway, &EvmGateway::treeCall { treeId: 1 }).await?;
         trees.insert(1u32, tree.count);
         if let Some(found) = next_checkpoint(self.node, cache, at, &state, &trees, last).await?
-            && let Some(input) = submission(&found)
+            && let Some((set, signatures)) = found.certificate
         {
+            let input = submit_checkpoint(&found.checkpoint, set, signatures).abi_encode();
             let id = format!("checkpoint:{}:{}", at.root_chain_id, found.checkpoint.seq);
             add(self.store, id, self.lane, at.gateway, input)?;
         }

@@ -8,6 +8,7 @@ use crate::plan::{self, Checkpoints, ClaimPolicy, GatewayWork};
 use crate::sender::{Lane, now_ms};
 use crate::store::Store;
 use crate::tron::TronLane;
+use bttc_root_chains::contracts::EvmGateway;
 use bttc_root_chains::{ChainKind, Endpoint, EvmClient, RootChain, TronClient};
 use bttc_types::SecretKey;
 use parking_lot::Mutex;
@@ -52,9 +53,13 @@ pub struct RelayerConfig {
     pub ops_file: PathBuf,
 }
 
-/// Before a set's end at a gateway this much time left is an alarm, seconds: a tenth of a mainnet set's life, or what a local
-/// one leaves.
-const EXPIRY_ALARM: u64 = 120;
+/// Sets are renewed daily; so long without a renewal at a gateway is an alarm, seconds.
+const RENEWAL_ALARM: u64 = 3 * 86_400;
+
+/// The time left of a set from which on a missing renewal is an alarm; local sets live for minutes.
+const fn least_left(expiry: u64) -> u64 {
+    if expiry > 2 * RENEWAL_ALARM { expiry - RENEWAL_ALARM } else { expiry / 3 }
+}
 
 fn lane(config: &RelayerConfig, chain: &ChainConfig, key: &SecretKey) -> Result<Lane, Error> {
     let endpoint = Endpoint::new(&chain.endpoint, config.timeout)?;
@@ -243,8 +248,11 @@ async fn root_round(
         if state.frozen {
             shown.alarms.push("the gateway is frozen".into());
         }
-        if state.expires_at < now_ms() / 1_000 + EXPIRY_ALARM {
-            shown.alarms.push(format!("the gateway's set expires at {}: no renewal reached it", state.expires_at));
+        let expiry = u64::from(reader.view(view.gateway, &EvmGateway::EXPIRYCall {}).await?);
+        if state.expires_at < now_ms() / 1_000 + least_left(expiry) {
+            shown
+                .alarms
+                .push(format!("no renewal has reached the gateway for long: its set expires at {}", state.expires_at));
         }
         shown.deposits = state.deposits;
         shown.applied = view.deposit_nonce.to();

@@ -72,7 +72,7 @@ impl Lane {
     /// The store's. What goes wrong on the chain is noted with the intent.
     pub async fn advance(&mut self, store: &Store) -> Result<(), Error> {
         let mut open: Vec<Intent> =
-            store.intents()?.into_iter().filter(|intent| intent.lane == self.name() && !intent.is_done()).collect();
+            store.open_intents()?.into_iter().filter(|intent| intent.lane == self.name()).collect();
         open.sort_by_key(|intent| intent.created_ms);
         let mut outstanding = 0usize;
         for intent in open.iter_mut().filter(|intent| !intent.attempts.is_empty()) {

@@ -3,11 +3,13 @@
 use crate::Error;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use bttc_bridge_types::Withdrawal;
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const INTENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("intents");
+/// Finished ones are apart: every round looks at the open ones.
+const DONE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("done");
 const WITHDRAWALS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("withdrawals");
 const BRIDGE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bridge");
 const CURSORS: TableDefinition<'_, &str, u64> = TableDefinition::new("cursors");
@@ -133,6 +135,7 @@ impl Store {
         let store = Self { path: path.to_owned(), database };
         store.write(|transaction| {
             transaction.open_table(INTENTS)?;
+            transaction.open_table(DONE)?;
             transaction.open_table(WITHDRAWALS)?;
             transaction.open_table(CURSORS)?;
             transaction.open_table(BRIDGE)?;
@@ -180,23 +183,27 @@ impl Store {
         Ok(list)
     }
 
-    /// All intents.
+    /// Intents that are not done.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn intents(&self) -> Result<Vec<Intent>, Error> {
+    pub fn open_intents(&self) -> Result<Vec<Intent>, Error> {
         self.all(INTENTS)
     }
 
-    /// An intent.
+    /// An intent, done or not.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn intent(&self, id: &str) -> Result<Option<Intent>, Error> {
         let transaction = self.database.begin_read().map_err(|error| self.fail(error))?;
-        let table = transaction.open_table(INTENTS).map_err(|error| self.fail(error))?;
-        let value = table.get(id).map_err(|error| self.fail(error))?;
-        value.map(|value| serde_json::from_slice(value.value()).map_err(|error| self.fail(error))).transpose()
+        for table in [INTENTS, DONE] {
+            let table = transaction.open_table(table).map_err(|error| self.fail(error))?;
+            if let Some(value) = table.get(id).map_err(|error| self.fail(error))? {
+                return serde_json::from_slice(value.value()).map(Some).map_err(|error| self.fail(error));
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps an intent.
@@ -205,8 +212,10 @@ impl Store {
     /// [`Error::Store`].
     pub fn put(&self, intent: &Intent) -> Result<(), Error> {
         let bytes = serde_json::to_vec(intent).map_err(|error| self.fail(error))?;
+        let (into, out_of) = if intent.is_done() { (DONE, INTENTS) } else { (INTENTS, DONE) };
         self.write(|transaction| {
-            transaction.open_table(INTENTS)?.insert(intent.id.as_str(), bytes.as_slice())?;
+            transaction.open_table(into)?.insert(intent.id.as_str(), bytes.as_slice())?;
+            transaction.open_table(out_of)?.remove(intent.id.as_str())?;
             Ok(())
         })
     }
@@ -218,6 +227,7 @@ impl Store {
     pub fn forget(&self, id: &str) -> Result<(), Error> {
         self.write(|transaction| {
             transaction.open_table(INTENTS)?.remove(id)?;
+            transaction.open_table(DONE)?.remove(id)?;
             Ok(())
         })
     }
@@ -227,14 +237,17 @@ impl Store {
     /// # Errors
     /// [`Error::Store`].
     pub fn tidy(&self) -> Result<(), Error> {
-        let mut done: Vec<Intent> = self.intents()?.into_iter().filter(Intent::is_done).collect();
-        if done.len() <= 2 * KEPT {
+        let transaction = self.database.begin_read().map_err(|error| self.fail(error))?;
+        let count =
+            transaction.open_table(DONE).map_err(|error| self.fail(error))?.len().map_err(|error| self.fail(error))?;
+        if count <= 2 * KEPT as u64 {
             return Ok(());
         }
+        let mut done: Vec<Intent> = self.all(DONE)?;
         done.sort_by_key(|intent| intent.updated_ms);
-        let spare = done.len() - KEPT;
+        let spare = done.len().saturating_sub(KEPT);
         self.write(|transaction| {
-            let mut table = transaction.open_table(INTENTS)?;
+            let mut table = transaction.open_table(DONE)?;
             for intent in done.iter().take(spare) {
                 table.remove(intent.id.as_str())?;
             }
@@ -349,7 +362,11 @@ mod tests {
             assert!(Store::open(&path).is_err(), "one relayer a file");
         }
         let store = Store::open(&path).unwrap();
-        assert_eq!(store.intent(&intent.id).unwrap(), Some(intent));
+        assert_eq!(store.intent(&intent.id).unwrap(), Some(intent.clone()));
+        let done = Intent { state: IntentState::Finalized, ..intent };
+        store.put(&done).unwrap();
+        assert!(store.open_intents().unwrap().is_empty());
+        assert_eq!(store.intent(&done.id).unwrap(), Some(done));
         assert_eq!(store.open_withdrawals().unwrap(), vec![record.clone()]);
         assert_eq!(store.cursor().unwrap(), 99);
         store.settle(&record.withdrawal).unwrap();

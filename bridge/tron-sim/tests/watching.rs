@@ -10,7 +10,7 @@ use bttc_bridge_types::{
     BridgeMember, BridgeSet, Checkpoint, Command, Dest, GatewayCommand, GatewayId, NATIVE_COIN, Tree, Withdrawal,
     first_accumulator, pack_signatures,
 };
-use bttc_root_chains::contracts::{EvmGateway, GatewayProxy, IGateway, TronGateway, TronSettings};
+use bttc_root_chains::contracts::{EvmGateway, GatewayProxy, TronGateway, TronSettings, submit_checkpoint};
 use bttc_root_chains::{
     BlockRef, ChainKind, ContractCall, Endpoint, Error, Progress, Quorum, QuorumConfig, RootChain, TronClient,
 };
@@ -379,28 +379,8 @@ async fn checkpoints_and_claims_work_on_trons_machine_and_replays_do_not() {
         set_hash: hash,
         next_set_hash: hash,
     };
-    let submit = |checkpoint: &Checkpoint, signatures: Bytes| EvmGateway::submitCheckpointCall {
-        cp: IGateway::Checkpoint {
-            seq: checkpoint.seq,
-            lastBlock: checkpoint.last_block,
-            lastBlockHash: checkpoint.last_block_hash,
-            timestamp: checkpoint.timestamp,
-            setHash: checkpoint.set_hash,
-            nextSetHash: checkpoint.next_set_hash,
-        },
-        dests: checkpoint
-            .dests
-            .iter()
-            .map(|dest| IGateway::Dest {
-                rootChainId: dest.at.root_chain_id,
-                gateway: dest.at.gateway,
-                treeId: dest.tree_id,
-                withdrawalRoot: dest.withdrawal_root,
-                count: dest.count,
-            })
-            .collect(),
-        set: world.set.encode().into(),
-        signatures,
+    let submit = |checkpoint: &Checkpoint, signatures: Bytes| {
+        submit_checkpoint(checkpoint, world.set.encode().into(), signatures)
     };
     let claim = |withdrawal: &Withdrawal| EvmGateway::claimCall {
         treeId: 1,

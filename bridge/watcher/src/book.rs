@@ -1,19 +1,28 @@
 //! Everybody's signatures.
+//!
+//! Roots are cumulative: of checkpoints, the latest and those by which a set hands over are needed for ever. Others go after
+//! [`KEPT_CHECKPOINTS`].
 
 use crate::Error;
 use crate::due::LedgerView;
 use alloy_primitives::{Address, B256};
-use bttc_bridge_types::{BridgeSet, BridgeVote, Subject};
+use bttc_bridge_types::{BridgeSet, BridgeVote, GatewayId, Subject};
 use bttc_types::Signature;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Subjects of one signer: more are not taken until older ones are gone.
 const PER_SIGNER: usize = 4_096;
 /// Checkpoints whose signatures are held in memory without a certificate.
 const OPEN_CHECKPOINTS: u64 = 256;
+/// Latest checkpoints whose signatures are kept, hand-over or not.
+const KEPT_CHECKPOINTS: u64 = 4_096;
+/// Records of the file that count no more, before it is written anew.
+const STALE: usize = 10_000;
+/// A record of the file: length, signer, vote.
+const RECORD_HEAD: usize = 22;
 /// Boundaries behind the ledger's cursor whose signatures stay, so that late ones can be added.
 const APPLIED: usize = 64;
 /// How far ahead of the ledger a number may lie.
@@ -46,8 +55,24 @@ type Said = Vec<(B256, Signature)>;
 pub struct VoteBook {
     votes: BTreeMap<Subject, BTreeMap<Address, Said>>,
     count: BTreeMap<Address, usize>,
-    /// Signatures of checkpoints and commands go here too, for ever.
-    file: Option<File>,
+    /// Signatures of checkpoints and commands go here too.
+    file: Option<(PathBuf, File)>,
+    /// Records of the file that count no more.
+    stale: usize,
+}
+
+/// A record of the file.
+fn record(vote: &BridgeVote, signer: Address) -> Vec<u8> {
+    let body = vote.encode();
+    let mut bytes = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+    bytes.extend_from_slice(signer.as_slice());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// Whether a subject's signatures are kept on disk.
+const fn is_kept(subject: &Subject) -> bool {
+    !matches!(subject, Subject::Deposits { .. })
 }
 
 impl VoteBook {
@@ -55,7 +80,7 @@ impl VoteBook {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn open(path: &Path, bridge: B256) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -63,19 +88,19 @@ impl VoteBook {
         };
         let mut book = Self::default();
         let mut at = 0usize;
-        while let Some(head) = bytes.get(at..at + 2) {
+        // Whoever wrote the file recovered the signers: years of them are not recovered again.
+        while let Some(head) = bytes.get(at..at + RECORD_HEAD) {
             let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
-            let Some(body) = bytes.get(at + 2..at + 2 + length) else { break };
-            at += 2 + length;
-            let Ok(vote) = BridgeVote::decode(body) else { continue };
-            if let Ok(signer) = vote.signer(bridge) {
-                book.put(&vote, signer);
+            let Some(body) = bytes.get(at + RECORD_HEAD..at + RECORD_HEAD + length) else { break };
+            at += RECORD_HEAD + length;
+            if let Ok(vote) = BridgeVote::decode(body) {
+                book.put(&vote, Address::from_slice(&head[2..]));
             }
         }
         let file = OpenOptions::new().append(true).create(true).open(path).map_err(|error| Error::file(path, error))?;
         // A torn end would swallow the next record.
         file.set_len(at as u64).map_err(|error| Error::file(path, error))?;
-        book.file = Some(file);
+        book.file = Some((path.to_owned(), file));
         Ok(book)
     }
 
@@ -118,14 +143,10 @@ impl VoteBook {
         }
         let inserted = self.put(vote, signer);
         if inserted == Inserted::New
-            && !matches!(vote.subject, Subject::Deposits { .. })
-            && let Some(file) = &mut self.file
+            && is_kept(&vote.subject)
+            && let Some((path, file)) = &mut self.file
         {
-            let body = vote.encode();
-            let mut bytes = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
-            bytes.extend_from_slice(&body);
-            file.write_all(&bytes)
-                .map_err(|error| Error::File { path: "the bridge's votes".into(), reason: error.to_string() })?;
+            file.write_all(&record(vote, signer)).map_err(|error| Error::file(path, error))?;
         }
         Ok(inserted)
     }
@@ -167,13 +188,20 @@ impl VoteBook {
             .collect()
     }
 
-    /// Votes of a signer, the latest subjects of each kind first.
-    pub fn of(&self, signer: Address, most: usize) -> Vec<BridgeVote> {
-        let list = self.votes.iter().rev().filter_map(|(subject, said)| {
-            let (value, signature) = said.get(&signer)?.first()?;
-            Some(BridgeVote { subject: *subject, value: *value, signature: *signature })
+    /// Whether a signer has said this of a subject.
+    pub fn holds(&self, subject: &Subject, signer: Address, value: B256) -> bool {
+        let said = self.votes.get(subject).and_then(|said| said.get(&signer));
+        said.is_some_and(|said| said.iter().any(|(other, _)| *other == value))
+    }
+
+    /// What a signer said of a gateway's deposits up to a number.
+    pub fn attested(&self, signer: Address, at: GatewayId, up_to: u64) -> Vec<(Subject, B256)> {
+        let first = Subject::Deposits { at, to_nonce: 0 };
+        let last = Subject::Deposits { at, to_nonce: up_to };
+        let found = self.votes.range(first..=last).filter_map(|(subject, said)| {
+            said.get(&signer).and_then(|said| said.first()).map(|(value, _)| (*subject, *value))
         });
-        list.take(most).collect()
+        found.collect()
     }
 
     /// Everything on subjects that are still open, for a peer that may have none of it.
@@ -195,8 +223,11 @@ impl VoteBook {
         all.take(most).collect()
     }
 
-    /// Drops what counts no more.
-    pub fn prune(&mut self, view: &LedgerView) {
+    /// Drops what counts no more. `is_hand_over` tells of a checkpoint whether a set hands over by it.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file cannot be written anew.
+    pub fn prune(&mut self, view: &LedgerView, is_hand_over: impl Fn(u64) -> bool) -> Result<(), Error> {
         let mut spare = BTreeSet::new();
         for gateway in &view.gateways {
             let applied = self.votes.keys().filter(|subject| {
@@ -205,12 +236,17 @@ impl VoteBook {
             let list: Vec<Subject> = applied.copied().collect();
             spare.extend(list.iter().take(list.len().saturating_sub(APPLIED)).copied());
         }
-        for subject in self.votes.keys() {
-            if matches!(subject, Subject::Checkpoint { seq } if *seq > view.checkpoints + OPEN_CHECKPOINTS) {
-                spare.insert(*subject);
+        // Those that were looked at before and stay are hand-overs, one a day.
+        let old = Subject::Checkpoint { seq: view.checkpoints.saturating_sub(KEPT_CHECKPOINTS) };
+        for subject in self.votes.range(Subject::Checkpoint { seq: 0 }..old).map(|(subject, _)| *subject) {
+            if matches!(subject, Subject::Checkpoint { seq } if !is_hand_over(seq)) {
+                spare.insert(subject);
             }
         }
         for subject in spare {
+            if is_kept(&subject) {
+                self.stale += self.votes.get(&subject).map_or(0, BTreeMap::len);
+            }
             for signer in self.votes.remove(&subject).unwrap_or_default().into_keys() {
                 if let Some(count) = self.count.get_mut(&signer) {
                     *count = count.saturating_sub(1);
@@ -230,6 +266,26 @@ impl VoteBook {
                     .count();
             }
         }
+        if self.stale > STALE { self.rewrite() } else { Ok(()) }
+    }
+
+    /// Writes the file anew, without what counts no more.
+    fn rewrite(&mut self) -> Result<(), Error> {
+        let Some((path, _)) = &self.file else { return Ok(()) };
+        let (path, part) = (path.clone(), path.with_extension("part"));
+        let fail = |error: std::io::Error| Error::file(&path, error);
+        let mut bytes = Vec::new();
+        for subject in self.votes.keys().filter(|subject| is_kept(subject)) {
+            for (signer, vote) in self.votes_on(subject) {
+                bytes.extend_from_slice(&record(&vote, signer));
+            }
+        }
+        std::fs::write(&part, &bytes).map_err(fail)?;
+        std::fs::rename(&part, &path).map_err(fail)?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(fail)?;
+        self.file = Some((path, file));
+        self.stale = 0;
+        Ok(())
     }
 }
 
@@ -240,10 +296,9 @@ fn is_about(vote: &BridgeVote, view: &LedgerView) -> bool {
     match vote.subject {
         Subject::Deposits { .. } => true,
         Subject::Checkpoint { seq } => view.digests.get(&seq).is_some_and(|(digest, _)| *digest == vote.value),
-        Subject::Command { at, nonce } => view.gateways.iter().any(|gateway| {
-            let place = nonce.checked_sub(1).and_then(|place| usize::try_from(place).ok());
-            gateway.at == at && place.and_then(|place| gateway.commands.get(place)) == Some(&vote.value)
-        }),
+        Subject::Command { at, nonce } => {
+            view.gateways.iter().any(|gateway| gateway.at == at && gateway.commands.get(&nonce) == Some(&vote.value))
+        }
     }
 }
 
@@ -255,9 +310,9 @@ fn is_near(subject: &Subject, view: &LedgerView) -> bool {
             .iter()
             .any(|gateway| gateway.at == *at && *to_nonce > 0 && *to_nonce <= gateway.deposit_nonce + FAR),
         Subject::Checkpoint { seq } => *seq > 0 && *seq <= view.checkpoints + OPEN_CHECKPOINTS,
-        Subject::Command { at, nonce } => view.gateways.iter().any(|gateway| {
-            gateway.at == *at && *nonce > 0 && *nonce <= gateway.commands.len() as u64 + OPEN_CHECKPOINTS
-        }),
+        Subject::Command { at, nonce } => {
+            view.gateways.iter().any(|gateway| gateway.at == *at && gateway.commands.contains_key(nonce))
+        }
     }
 }
 
@@ -279,7 +334,7 @@ mod tests {
             name: "x".into(),
             deposit_nonce: 0,
             deposit_acc: B256::ZERO,
-            commands: vec![B256::repeat_byte(5)],
+            commands: BTreeMap::from([(1, B256::repeat_byte(5))]),
         };
         let view = LedgerView {
             bridge_id: B256::repeat_byte(9),
@@ -341,7 +396,7 @@ mod tests {
         let path = folder.path().join("votes");
         let subject = Subject::Checkpoint { seq: 3 };
         {
-            let mut book = VoteBook::open(&path, view.bridge_id).unwrap();
+            let mut book = VoteBook::open(&path).unwrap();
             for key in &keys {
                 let vote = vote(key, &view, subject, 4);
                 book.insert(&vote, key.address(), &members, &view).unwrap();
@@ -350,7 +405,15 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.extend_from_slice(&[0, 200, 1]);
         std::fs::write(&path, bytes).unwrap();
-        let book = VoteBook::open(&path, view.bridge_id).unwrap();
+        let mut book = VoteBook::open(&path).unwrap();
         assert_eq!(book.certificate(&subject, B256::repeat_byte(4), &view.set, 1).unwrap().len(), 3);
+        // Long ago: a hand-over stays, another one goes.
+        let later = LedgerView { checkpoints: KEPT_CHECKPOINTS + 10, ..view.clone() };
+        book.prune(&later, |seq| seq == 3).unwrap();
+        assert!(!book.votes_on(&subject).is_empty());
+        book.stale = STALE;
+        book.prune(&later, |_| false).unwrap();
+        assert!(book.votes_on(&subject).is_empty());
+        assert_eq!(std::fs::read(&path).unwrap().len(), 0, "the file is written anew");
     }
 }

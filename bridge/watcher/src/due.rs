@@ -21,8 +21,8 @@ pub struct LedgerGateway {
     pub deposit_nonce: u64,
     /// The running hash after it.
     pub deposit_acc: B256,
-    /// Digests of commands, the first one first.
-    pub commands: Vec<B256>,
+    /// Digests of the latest commands, by number.
+    pub commands: BTreeMap<u64, B256>,
 }
 
 /// What the watcher needs of the ledger's state.
@@ -77,10 +77,8 @@ pub fn due(view: &LedgerView, followers: &BTreeMap<GatewayId, Follower>) -> Vec<
             list.extend(above.into_iter().take(AHEAD).map(|(to_nonce, acc)| (Subject::Deposits { at, to_nonce }, acc)));
         }
         let done = follower.commands_done();
-        for (nonce, digest) in (1u64..).zip(&gateway.commands) {
-            if nonce > done {
-                list.push((Subject::Command { at, nonce }, *digest));
-            }
+        for (nonce, digest) in gateway.commands.range(done.saturating_add(1)..) {
+            list.push((Subject::Command { at, nonce: *nonce }, *digest));
         }
     }
     for (seq, (digest, set)) in &view.digests {

@@ -86,7 +86,7 @@ fn run_module<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>>(
         env.time_ms = seconds.saturating_mul(1_000);
     }
     let input = inputs.input.bytes(context);
-    let mut host = JournalHost { env, gas: Gas::new(inputs.gas_limit), is_static: inputs.is_static, context };
+    let mut host = JournalHost { env, gas: Gas::new(inputs.gas_limit), metered: true, is_static: inputs.is_static, context };
     let result = if inputs.target_address != module {
         // DELEGATECALL, CALLCODE, or an account that delegates here: the caller would be the outer user.
         Err(Fault::reason("modules cannot be called by delegation"))
@@ -114,6 +114,8 @@ fn run_module<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>>(
 struct JournalHost<'a, CTX> {
     env: Env,
     gas: Gas,
+    /// Whether slots cost gas: see [`Host::set_metered`].
+    metered: bool,
     is_static: bool,
     context: &'a mut CTX,
 }
@@ -153,6 +155,9 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> Host for JournalHost<'_, CTX> {
         // Another module's account may not be loaded yet; its price is in that of the slot.
         self.context.journal_mut().load_account(account).map_err(fatal)?;
         let load = self.context.journal_mut().sload(account, slot).map_err(fatal)?;
+        if !self.metered {
+            return Ok(load.data);
+        }
         let extra = self.context.cfg().gas_params().cold_storage_additional_cost();
         self.charge(WARM_STORAGE_READ_COST.saturating_add(if load.is_cold { extra } else { 0 }))?;
         Ok(load.data)
@@ -160,13 +165,16 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> Host for JournalHost<'_, CTX> {
 
     fn store(&mut self, account: Address, slot: U256, value: U256) -> Result<(), Fault> {
         self.writes()?;
-        if self.gas.remaining() <= STORE_STIPEND {
+        if self.metered && self.gas.remaining() <= STORE_STIPEND {
             return Err(Fault::OutOfGas);
         }
         let journal = self.context.journal_mut();
         journal.load_account(account).map_err(fatal)?;
         let load = journal.sstore(account, slot, value).map_err(fatal)?;
         journal.touch_account(account);
+        if !self.metered {
+            return Ok(());
+        }
         let params = self.context.cfg().gas_params();
         let cost = params.sstore_static_gas().saturating_add(params.sstore_dynamic_gas(true, &load.data, load.is_cold));
         let refund = params.sstore_refund(true, &load.data);
@@ -239,6 +247,10 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> Host for JournalHost<'_, CTX> {
 
     fn charge(&mut self, gas: u64) -> Result<(), Fault> {
         if self.gas.record_regular_cost(gas) { Ok(()) } else { Err(Fault::OutOfGas) }
+    }
+
+    fn set_metered(&mut self, metered: bool) {
+        self.metered = metered;
     }
 
     fn note(&mut self, _: Event) {}

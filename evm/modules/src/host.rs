@@ -226,6 +226,9 @@ pub trait Host {
     /// # Errors
     /// [`Fault::OutOfGas`].
     fn charge(&mut self, gas: u64) -> Result<(), Fault>;
+    /// Whether slots have their own price. Work whose cost depends on what others did before is charged at once and
+    /// then done unmetered: an estimate of its gas holds whatever happens until the transaction runs.
+    fn set_metered(&mut self, _: bool) {}
     /// Notes what a hook did.
     fn note(&mut self, event: Event);
 }

@@ -154,16 +154,7 @@ impl Carrier {
         let Some(key) = &self.bridge.key else { return Ok(()) };
         for gateway in &view.gateways {
             let at = gateway.at;
-            let known: Vec<(Subject, B256)> = {
-                let book = self.bridge.book.lock();
-                let own = book.of(key.address(), 256);
-                own.iter()
-                    .filter(|vote| {
-                        matches!(vote.subject, Subject::Deposits { at: other, to_nonce } if other == at && to_nonce <= gateway.deposit_nonce)
-                    })
-                    .map(|vote| (vote.subject, vote.value))
-                    .collect()
-            };
+            let known = self.bridge.book.lock().attested(key.address(), at, gateway.deposit_nonce);
             for (subject, value) in known {
                 let Subject::Deposits { to_nonce, .. } = subject else { continue };
                 let found = self.bridge.read(|host| {

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Checkpoints whose digests are signed: older ones are superseded.
+/// Checkpoints and commands of a gateway that are signed: of more, a gateway that is so far behind waits for its turn.
 const RECENT: u64 = 64;
 /// Pieces of evidence that wait to be reported.
 const MAX_EVIDENCE: usize = 256;
@@ -76,13 +76,12 @@ impl Bridge {
     ) -> eyre::Result<Arc<Self>> {
         let folder = home.data().join("bridge");
         std::fs::create_dir_all(&folder)?;
-        let bridge_id = executor.spec().bttc.bridge.bridge_id;
         // Beside the key: who copies the key without it signs nothing twice.
         let guard = match &key {
             Some(_) => Some(SignGuard::open(&home.keys().join("bridge.guard"))?),
             None => None,
         };
-        let book = VoteBook::open(&folder.join("votes"), bridge_id)?;
+        let book = VoteBook::open(&folder.join("votes"))?;
         let bridge = Arc::new(Self {
             executor,
             network,
@@ -120,6 +119,13 @@ impl Bridge {
         if self.executor.spec().bttc.bridge.bridge_id.is_zero() {
             return Ok(None);
         }
+        // What was said once stays so: only what is new is read.
+        let before = self.view.read().clone();
+        let known_command = |at: GatewayId, nonce: u64| {
+            let gateway = before.as_ref()?.gateways.iter().find(|gateway| gateway.at == at)?;
+            gateway.commands.get(&nonce).copied()
+        };
+        let known_digest = |seq: u64| before.as_ref()?.digests.get(&seq).copied();
         let read = self.read(|host| {
             let (set_id, next_set, checkpoints, _) = views::state(host)?;
             let Some(set) = views::set(host, set_id)? else { return Ok(None) };
@@ -135,10 +141,16 @@ impl Bridge {
             let mut gateways = Vec::new();
             for info in views::gateways(host)? {
                 let at = GatewayId { root_chain_id: info.rootChainId, gateway: info.gateway };
-                let mut commands = Vec::new();
-                for nonce in 1..=info.commands {
-                    let digest = views::command(host, at, nonce)?.map(|command| command.digest(bridge_id));
-                    commands.push(digest.unwrap_or_default());
+                let mut commands = BTreeMap::new();
+                // From what the gateway has done on; a node that does not follow it takes the latest.
+                let done = self.followers.read().get(&at).map(Follower::commands_done);
+                let done = done.unwrap_or(info.commands.saturating_sub(RECENT));
+                for nonce in done.saturating_add(1)..=info.commands.min(done.saturating_add(RECENT)) {
+                    let digest = match known_command(at, nonce) {
+                        Some(digest) => Some(digest),
+                        None => views::command(host, at, nonce)?.map(|command| command.digest(bridge_id)),
+                    };
+                    commands.extend(digest.map(|digest| (nonce, digest)));
                 }
                 gateways.push(LedgerGateway {
                     at,
@@ -150,7 +162,9 @@ impl Bridge {
             }
             let mut digests = BTreeMap::new();
             for seq in checkpoints.saturating_sub(RECENT).saturating_add(1)..=checkpoints {
-                if let Some((checkpoint, set_id, _)) = views::checkpoint(host, seq)? {
+                if let Some(known) = known_digest(seq) {
+                    digests.insert(seq, known);
+                } else if let Some((checkpoint, set_id, _)) = views::checkpoint(host, seq)? {
                     digests.insert(seq, (checkpoint.digest(bridge_id), set_id));
                 }
             }

@@ -58,7 +58,12 @@ impl Bridge {
         self.sign_due(&view)?;
         self.compare_applied(&view)?;
         if repeat {
-            self.book.lock().prune(&view);
+            let is_hand_over = |seq| {
+                // One that cannot be read now stays.
+                self.read(|host| views::checkpoint(host, seq))
+                    .map_or(true, |found| found.is_none_or(|(_, _, next)| next != 0))
+            };
+            self.book.lock().prune(&view, is_hand_over)?;
             if let (Some(network), Some(key)) = (&self.network, &self.key) {
                 let open = self.book.lock().open_votes(&view, usize::MAX);
                 let own = open.into_iter().filter(|vote| vote.signer(view.bridge_id) == Ok(key.address()));
@@ -78,13 +83,7 @@ impl Bridge {
         }
         let list = due(view, &self.followers.read());
         for (subject, value) in list {
-            let signed = self
-                .book
-                .lock()
-                .votes_on(&subject)
-                .iter()
-                .any(|(signer, vote)| *signer == key.address() && vote.value == value);
-            if signed {
+            if self.book.lock().holds(&subject, key.address(), value) {
                 continue;
             }
             // On disk before the signature exists.
@@ -141,7 +140,13 @@ impl Bridge {
 
     fn take(&self, event: BridgeEvent) {
         let Some(network) = &self.network else { return };
-        let Some(view) = self.view.read().clone() else { return };
+        let Some(view) = self.view.read().clone() else {
+            // No bridge, or no set yet: nothing to judge it by.
+            if let BridgeEvent::Vote { peer, number, bytes } = event {
+                network.verdict(peer, Lane::Attestations, number, bytes, Verdict::Ignore);
+            }
+            return;
+        };
         match event {
             BridgeEvent::Connected(peer) => {
                 for vote in self.book.lock().open_votes(&view, MAX_REPEATED) {

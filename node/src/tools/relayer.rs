@@ -35,8 +35,7 @@ fn ask(home: &Home, path: &str, change: bool) -> eyre::Result<()> {
 /// What a stopped relayer has left.
 fn stopped(home: &Home) -> eyre::Result<()> {
     let store = Store::open(&home.relayer())?;
-    let open: Vec<_> = store.intents()?.into_iter().filter(|intent| !intent.is_done()).collect();
-    println!("{}", serde_json::to_string_pretty(&open)?);
+    println!("{}", serde_json::to_string_pretty(&store.open_intents()?)?);
     Ok(())
 }
 
