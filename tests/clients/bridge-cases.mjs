@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseAbi } from 'viem'
+import WebSocket from 'ws'
 import { LEDGER, World, until } from './bridge.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
@@ -128,8 +129,55 @@ async function claimFee(world, root) {
   ok('who brings the claim gets the fee in it')
 }
 
+/** A gateway that has lost something: an alarm at every relayer, and whoever wants to can make it whole. */
+async function reserves(world, root) {
+  const token = root.tokens.find((entry) => entry.symbol.startsWith('ETH'))
+  const had = await world.balance(token, 0)
+  await root.deposit(token, 0, 1000n, world.users[0].address)
+  await until('credit', async () => (await world.balance(token, 0)) === had + 1000n)
+  const held = await root.client.getBalance({ address: root.gateway })
+  await root.client.request({ method: 'anvil_setBalance', params: [root.gateway, '0x0'] })
+  const ops = fs.readFileSync(path.join(world.devnet.relayer.home, 'data', 'relayer.ops'), 'utf8').trim()
+  const alarms = async () => (await (await fetch(`http://${ops}/status`)).json()).lanes.ethereum.alarms
+  await until('alarm about what is missing', async () => (await alarms()).some((alarm) => alarm.includes(token.symbol)))
+  await root.write(1, { address: root.gateway, abi: gatewayAbi, functionName: 'fund', args: [token.root, held], value: held })
+  await until('end of the alarm', async () => !(await alarms()).length)
+  ok('a gateway that lacks something is an alarm, until it is funded')
+}
+
+/** What `bttc_subscribe` tells while everything else happens. */
+async function listen(world) {
+  const socket = new WebSocket(world.devnet.validators[0].ws ?? world.devnet.validators[0].rpc.replace('http', 'ws'))
+  await new Promise((open, fail) => Object.assign(socket, { onopen: open, onerror: () => fail(new Error('no WebSocket')) }))
+  const kinds = ['finalized', 'attestations', 'checkpoints']
+  const heard = Object.fromEntries(kinds.map((kind) => [kind, []]))
+  const ids = {}
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data)
+    if (message.id !== undefined) ids[message.result] = kinds[message.id]
+    else heard[ids[message.params.subscription]].push(message.params.result)
+  }
+  kinds.forEach((kind, id) => socket.send(JSON.stringify({ jsonrpc: '2.0', id, method: 'bttc_subscribe', params: [kind] })))
+  await until('subscriptions', () => Object.keys(ids).length === kinds.length)
+  return heard
+}
+
+function heardRight(heard) {
+  const { finalized, attestations, checkpoints } = heard
+  const heights = finalized.map((block) => Number(block.number))
+  assert(heights.every((height, at) => at === 0 || height === heights[at - 1] + 1), 'final blocks were left out')
+  assert(finalized.every((block) => block.certificate?.blockHash === block.hash && block.certificate.signatures.length >= 3), 'a final block has no certificate')
+  const named = attestations.map((vote) => [vote.kind, vote.rootChainId, vote.gateway, vote.toNonce, vote.seq, vote.commandNonce, vote.signer].join())
+  assert(new Set(named).size === named.length, 'an attestation came twice')
+  assert(new Set(attestations.map((vote) => vote.kind)).size >= 2, 'there were no attestations of deposits and checkpoints')
+  const certified = checkpoints.filter((checkpoint) => checkpoint.signatures)
+  assert(certified.length && checkpoints.some((checkpoint) => !checkpoint.signatures), 'checkpoints come when they are made and when they are certified')
+  ok(`subscribers heard ${finalized.length} final blocks, ${attestations.length} attestations, ${certified.length} certified checkpoints`)
+}
+
 async function main() {
   const world = new World(process.argv[2])
+  const heard = await listen(world)
   const root = world.root('ethereum')
   await until('mapping', async () => {
     const chains = await world.bttc.request({ method: 'bttc_rootChains' })
@@ -140,6 +188,8 @@ async function main() {
   await estimatesHold(world, root)
   await thousand(world, root)
   await claimFee(world, root)
+  await reserves(world, root)
+  heardRight(heard)
   for (const each of world.roots) {
     for (const token of await world.tokens(each)) assert(token.locked === token.minted + token.parked, 'locked is not minted + parked')
   }

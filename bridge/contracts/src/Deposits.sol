@@ -10,17 +10,36 @@ import {GatewayStorage} from "./GatewayStorage.sol";
 abstract contract Deposits is GatewayStorage {
     function deposit(address token, uint256 amount, address recipient) external nonReentrant {
         if (token == NATIVE_COIN) revert NotMapped(token);
+        _pull(token, amount);
+        _record(token, amount, recipient);
+    }
+
+    function depositNative(address recipient) external payable nonReentrant {
+        _record(NATIVE_COIN, msg.value, recipient);
+    }
+
+    /// @notice Adds to what can be paid out, and credits nobody: coins that circulate on BTTC from its first block, or what a
+    /// loss left open. Anyone may.
+    function fund(address token, uint256 amount) external payable nonReentrant {
+        if (msg.value != (token == NATIVE_COIN ? amount : 0)) revert TransferFailed();
+        if (token != NATIVE_COIN) _pull(token, amount);
+        _lock(token, amount);
+        emit Funded(token, msg.sender, amount);
+    }
+
+    function _pull(address token, uint256 amount) private {
         uint256 before = IERC20(token).balanceOf(address(this));
         // USDT on Ethereum returns nothing; what counts is what arrived.
         (bool ok,) = token.call(abi.encodeCall(IERC20.transferFrom, (msg.sender, address(this), amount)));
         if (!ok) revert TransferFailed();
         uint256 received = IERC20(token).balanceOf(address(this)) - before;
         if (received != amount) revert FeeOnTransfer(amount, received);
-        _record(token, amount, recipient);
     }
 
-    function depositNative(address recipient) external payable nonReentrant {
-        _record(NATIVE_COIN, msg.value, recipient);
+    function _lock(address token, uint256 amount) private {
+        TokenState storage state = states[token];
+        if (amount > type(uint112).max || state.locked + amount > type(uint112).max) revert AmountTooLarge(amount);
+        state.locked += uint112(amount);
     }
 
     function _record(address token, uint256 amount, address recipient) private {
@@ -33,10 +52,7 @@ abstract contract Deposits is GatewayStorage {
         if (!config.mapped) revert NotMapped(token);
         if (recipient == address(0)) revert ZeroAddress();
         if (amount < config.minimum) revert AmountTooSmall(amount, config.minimum);
-        TokenState storage state = states[token];
-        uint256 locked = state.locked + amount;
-        if (amount > type(uint112).max || locked > type(uint112).max) revert AmountTooLarge(amount);
-        state.locked = uint112(locked);
+        _lock(token, amount);
         uint64 nonce = ++counters.depositCount;
         bytes32 hash = keccak256(
             abi.encode(

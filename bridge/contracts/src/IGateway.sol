@@ -51,6 +51,7 @@ interface IGateway {
     event Deposit(
         uint64 indexed nonce, address indexed token, address indexed sender, address recipient, uint256 amount, bytes32 acc
     );
+    event Funded(address indexed token, address indexed from, uint256 amount);
     event CheckpointAccepted(uint64 indexed seq, uint64 lastBlock, uint64 timestamp, bytes32 setHash);
     event SetChanged(bytes32 indexed setHash, uint64 expiresAt);
     event Claimed(

@@ -51,6 +51,34 @@ contract GatewayTest is Base {
         eq(locked, 5);
     }
 
+    function test_funding_raises_what_can_be_paid_and_credits_nobody() public {
+        EvmGateway g = EvmGateway(address(gateway));
+        bytes32 before = g.depositAcc();
+        PlainToken other = new PlainToken("Other", "OTH", 18, 1e20);
+        other.approve(address(g), 1e20);
+        // Before it is mapped: what circulates on BTTC from the beginning is locked first.
+        g.fund(address(other), 7);
+        g.fund{value: 9}(NATIVE, 9);
+        (uint112 locked,,) = gateway.states(address(other));
+        eq(locked, 7);
+        (locked,,) = gateway.states(NATIVE);
+        eq(locked, 9);
+        eq(other.balanceOf(address(g)), 7);
+        eq(address(g).balance, 9);
+        eq(counted(), 0);
+        yes(g.depositAcc() == before);
+        vm.expectRevert(IGateway.TransferFailed.selector);
+        g.fund{value: 1}(NATIVE, 2);
+        vm.expectRevert(IGateway.TransferFailed.selector);
+        g.fund{value: 1}(address(other), 1);
+        vm.expectRevert(IGateway.TransferFailed.selector);
+        g.fund(address(other), 1e21);
+        FeeToken fee = new FeeToken("Fee", "FEE", 18, 1e20);
+        fee.approve(address(g), 1e20);
+        vm.expectPartialRevert(IGateway.FeeOnTransfer.selector);
+        g.fund(address(fee), 1e18);
+    }
+
     function test_deposits_that_are_refused() public {
         EvmGateway g = EvmGateway(address(gateway));
         PlainToken other = new PlainToken("Other", "OTH", 18, 1e20);

@@ -11,6 +11,7 @@ mod evm;
 mod node;
 mod ops;
 mod plan;
+mod reserves;
 mod run;
 mod sender;
 mod store;

@@ -36,8 +36,17 @@ pub(crate) struct GatewayView {
     pub(crate) deposit_nonce: U64,
     pub(crate) withdrawals: U64,
     pub(crate) commands: U64,
+    pub(crate) tokens: Vec<TokenView>,
     #[serde(default)]
     pub(crate) watched: Value,
+}
+
+/// A token of a gateway as the ledger shows it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TokenView {
+    pub(crate) root: Address,
+    pub(crate) symbol: String,
+    pub(crate) locked: U256,
 }
 
 impl GatewayView {

@@ -5,6 +5,7 @@ use crate::evm::EvmLane;
 use crate::node::NodeClient;
 use crate::ops::{self, Overview, OverviewLane, Shared};
 use crate::plan::{self, Checkpoints, ClaimPolicy, GatewayWork};
+use crate::reserves::Reserves;
 use crate::sender::{Lane, now_ms};
 use crate::store::Store;
 use crate::tron::TronLane;
@@ -202,6 +203,13 @@ async fn side_round(
     Ok(shown)
 }
 
+/// What is remembered of a root chain between two rounds.
+#[derive(Default)]
+struct Known {
+    checkpoints: Checkpoints,
+    reserves: Reserves,
+}
+
 /// A root chain's side: commands, checkpoints and claims.
 async fn root(config: Arc<RelayerConfig>, chain: ChainConfig, shared: Arc<Shared>) -> Result<(), Error> {
     let node = NodeClient::new(&config.node, config.timeout)?;
@@ -210,9 +218,9 @@ async fn root(config: Arc<RelayerConfig>, chain: ChainConfig, shared: Arc<Shared
         Some(key) => Some(lane(&config, &chain, key)?),
         None => None,
     };
-    let mut cache = Checkpoints::default();
+    let mut known = Known::default();
     loop {
-        let result = root_round(&config, &chain, &node, &reader, &mut lane, &mut cache, &shared).await;
+        let result = root_round(&config, &chain, &node, &reader, &mut lane, &mut known, &shared).await;
         note(&shared, &chain.name, result)?;
         tokio::time::sleep(config.poll).await;
     }
@@ -224,7 +232,7 @@ async fn root_round(
     node: &NodeClient,
     reader: &RootChain,
     lane: &mut Option<Lane>,
-    cache: &mut Checkpoints,
+    known: &mut Known,
     shared: &Shared,
 ) -> Result<OverviewLane, Error> {
     let store = &shared.store;
@@ -243,8 +251,11 @@ async fn root_round(
             continue;
         }
         let work = GatewayWork { node, chain: reader, lane: &chain.name, policy, store };
-        let state =
-            if lane.is_some() { work.find(&view, last, cache).await? } else { reader.gateway(view.gateway).await? };
+        let state = if lane.is_some() {
+            work.find(&view, last, &mut known.checkpoints).await?
+        } else {
+            reader.gateway(view.gateway).await?
+        };
         if state.frozen {
             shown.alarms.push("the gateway is frozen".into());
         }
@@ -254,6 +265,7 @@ async fn root_round(
                 .alarms
                 .push(format!("no renewal has reached the gateway for long: its set expires at {}", state.expires_at));
         }
+        shown.alarms.extend(known.reserves.alarms(node, reader, view.at()).await);
         shown.deposits = state.deposits;
         shown.applied = view.deposit_nonce.to();
         shown.withdrawals = view.withdrawals.to();

@@ -86,7 +86,8 @@ fn run_module<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>>(
         env.time_ms = seconds.saturating_mul(1_000);
     }
     let input = inputs.input.bytes(context);
-    let mut host = JournalHost { env, gas: Gas::new(inputs.gas_limit), metered: true, is_static: inputs.is_static, context };
+    let mut host =
+        JournalHost { env, gas: Gas::new(inputs.gas_limit), metered: true, is_static: inputs.is_static, context };
     let result = if inputs.target_address != module {
         // DELEGATECALL, CALLCODE, or an account that delegates here: the caller would be the outer user.
         Err(Fault::reason("modules cannot be called by delegation"))

@@ -45,6 +45,9 @@ pub trait BridgeApi: Send + Sync + 'static {
     /// What was seen of a deposit, ready to be shown; null when nothing was.
     fn deposit(&self, at: GatewayId, nonce: u64) -> Value;
 
+    /// Signatures as they are made and come in, each once.
+    fn votes(&self) -> tokio::sync::broadcast::Receiver<crate::VoteEvent>;
+
     /// How a gateway is watched, ready to be shown; null when it is not.
     fn watched(&self, at: GatewayId) -> Value;
 }
@@ -196,7 +199,7 @@ fn signed(context: &RpcContext, subject: &Subject, value: B256, set: &BridgeSet,
     (certificate.map_or(Value::Null, |list| json!(hex::encode_prefixed(pack_signatures(&list)))), power)
 }
 
-fn checkpoint(context: &RpcContext, seq: u64) -> Result<Value> {
+pub(crate) fn checkpoint(context: &RpcContext, seq: u64) -> Result<Value> {
     let found = read(context, None, |host| {
         let Some((checkpoint, set_id, next)) = views::checkpoint(host, seq)? else { return Ok(None) };
         let least = host.env().preset.bridge().min_signers as usize;

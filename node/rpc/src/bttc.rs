@@ -110,6 +110,11 @@ fn validators(context: &RpcContext, block: Option<BlockId>) -> Result<Value> {
 
 fn certificate(context: &RpcContext, block: Option<BlockId>) -> Result<Value> {
     let height = context.height_of(block)?;
+    certificate_at(context, height)
+}
+
+/// The certificate of a height; null when it is not kept.
+pub(crate) fn certificate_at(context: &RpcContext, height: u64) -> Result<Value> {
     let Some(certificate) = context.executor.store().certificate(height).map_err(errors::store)? else {
         return Ok(Value::Null);
     };

@@ -20,9 +20,11 @@ mod staking;
 mod state;
 mod subscriptions;
 mod txpool;
+mod watching;
 
 pub use bridge::{BridgeApi, DepositCertificate, deposit_json};
 pub use config::RpcConfig;
 pub use context::{HeadEvent, NodeApi, NodeStatus, RpcContext};
 pub use errors::Error;
 pub use server::{RpcServer, methods, start};
+pub use watching::VoteEvent;

@@ -62,6 +62,7 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::staking::register(&mut module)?;
     crate::bridge::register(&mut module)?;
     crate::subscriptions::register(&mut module)?;
+    crate::watching::register(&mut module)?;
     Ok(module)
 }
 

@@ -78,12 +78,12 @@ async fn subscribe(
 }
 
 /// What a subscriber is told that was too slow.
-fn lagged() -> SubscriptionResult {
+pub(crate) fn lagged() -> SubscriptionResult {
     Err("this subscription ended because its reader was too slow: subscribe again".into())
 }
 
 /// Sends one notification; false when the subscriber is gone or too slow.
-async fn notify(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
+pub(crate) async fn notify(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
     match serde_json::value::to_raw_value(item) {
         Ok(raw) => sink.send_timeout(raw, SLOW_CONSUMER).await.is_ok(),
         Err(_) => false,

@@ -21,7 +21,7 @@ use bttc_executor::{Executor, ReadHost};
 use bttc_modules::bridge::views;
 use bttc_modules::{Fault, Host};
 use bttc_network::NetworkHandle;
-use bttc_rpc::{BridgeApi, DepositCertificate, deposit_json};
+use bttc_rpc::{BridgeApi, DepositCertificate, VoteEvent, deposit_json};
 use bttc_types::{SecretKey, Signature};
 use bttc_watcher::{Contradiction, Follower, LedgerGateway, LedgerView, SignGuard, VoteBook, boundaries};
 use eyre::eyre;
@@ -29,9 +29,12 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use tokio::sync::broadcast;
 
 /// Checkpoints and commands of a gateway that are signed: of more, a gateway that is so far behind waits for its turn.
 const RECENT: u64 = 64;
+/// Votes that wait for a slow subscriber, before it loses its subscription.
+const VOTE_EVENTS: usize = 4_096;
 /// Pieces of evidence that wait to be reported.
 const MAX_EVIDENCE: usize = 256;
 
@@ -61,6 +64,7 @@ pub(crate) struct Bridge {
     /// Keys whose word counts: of the set in force, the one before and the one that waits.
     members: RwLock<BTreeSet<Address>>,
     offences: Mutex<VecDeque<(Address, Offence)>>,
+    votes: broadcast::Sender<VoteEvent>,
     folder: std::path::PathBuf,
 }
 
@@ -95,6 +99,7 @@ impl Bridge {
             view: RwLock::default(),
             members: RwLock::default(),
             offences: Mutex::default(),
+            votes: broadcast::Sender::new(VOTE_EVENTS),
             folder,
         });
         bridge.look()?;
@@ -262,6 +267,10 @@ impl BridgeApi for Bridge {
         let log =
             followers.get(&at).and_then(|follower| follower.deposits().iter().find(|log| log.deposit.nonce == nonce));
         log.map_or(Value::Null, |log| deposit_json(&log.deposit, log.acc, log.transaction, log.block.height))
+    }
+
+    fn votes(&self) -> broadcast::Receiver<VoteEvent> {
+        self.votes.subscribe()
     }
 
     fn watched(&self, at: GatewayId) -> Value {

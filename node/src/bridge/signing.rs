@@ -99,6 +99,7 @@ impl Bridge {
             vote.signature = key.sign(vote.digest(view.bridge_id));
             self.book.lock().insert(&vote, key.address(), &self.members.read(), view)?;
             self.metrics.bridge_signed.inc();
+            self.votes.send((key.address(), vote)).ok();
             if let Some(network) = &self.network {
                 network.broadcast(Lane::Attestations, vote.encode());
             }
@@ -166,6 +167,7 @@ impl Bridge {
         let inserted = self.book.lock().insert(&vote, signer, &self.members.read(), view);
         match inserted {
             Ok(Inserted::New) => {
+                self.votes.send((signer, vote)).ok();
                 if self.differs(&vote) {
                     self.offend(signer, Offence::Differs(vote));
                 }

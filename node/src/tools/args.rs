@@ -12,6 +12,8 @@ use std::path::PathBuf;
 pub(crate) enum BridgeCommand {
     /// Deploy a gateway on a root chain, with the first set and the durations of a genesis file.
     Deploy(DeployArgs),
+    /// Lock tokens in a gateway without crediting anybody: what circulates from the first block, or what a loss left open.
+    Fund(FundArgs),
     /// Put the set in force into a gateway that is frozen or expired: by the recovery signers, after the waiting time.
     Recover(RecoverArgs),
     /// List gateways and tokens, with what is locked, in circulation and parked.
@@ -64,6 +66,24 @@ pub(crate) struct DeployArgs {
     /// Deploy test tokens too, map them, and give some to these accounts: local networks only.
     #[arg(long = "test-tokens-for")]
     pub(crate) test_tokens: Vec<Address>,
+}
+
+/// `bridge fund`.
+#[derive(Debug, Args)]
+pub(crate) struct FundArgs {
+    #[command(flatten)]
+    pub(crate) home: HomeArgs,
+    #[command(flatten)]
+    pub(crate) root: RootArgs,
+    /// The genesis file of the network, which names the gateway and its tokens.
+    #[arg(long)]
+    pub(crate) genesis: PathBuf,
+    /// Symbol of the token there; BTT when left out.
+    #[arg(long, default_value = "BTT")]
+    pub(crate) token: String,
+    /// Smallest units; for BTT what the genesis file says is locked on TRON, when left out.
+    #[arg(long)]
+    pub(crate) amount: Option<alloy_primitives::U256>,
 }
 
 /// `bridge recover`.

@@ -1,6 +1,6 @@
 //! Deploying gateways, and bringing lost ones back.
 
-use super::args::{DeployArgs, RecoverArgs};
+use super::args::{DeployArgs, FundArgs, RecoverArgs};
 use super::root_wallet::RootWallet;
 use crate::home::Home;
 use crate::wallet::Client;
@@ -15,6 +15,7 @@ use bttc_root_chains::contracts::{
 use eyre::{Context, bail, eyre};
 use jsonrpsee::rpc_params;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// TRON's contract that checks signatures in batches.
 const BATCH_VERIFIER: Address = Address::with_last_byte(9);
@@ -57,11 +58,14 @@ fn init_code(code: &Bytes, arguments: Vec<u8>) -> Bytes {
     bytes.into()
 }
 
+fn read_spec(file: &Path) -> eyre::Result<ChainSpec> {
+    let text = std::fs::read_to_string(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
+    Ok(ChainSpec::from_json(&text)?)
+}
+
 /// `bridge deploy`.
 pub(crate) fn run(args: &DeployArgs) -> eyre::Result<()> {
-    let text =
-        std::fs::read_to_string(&args.genesis).wrap_err_with(|| format!("cannot read {}", args.genesis.display()))?;
-    let mut spec = ChainSpec::from_json(&text)?;
+    let mut spec = read_spec(&args.genesis)?;
     if spec.bttc.bridge.bridge_id.is_zero() {
         bail!("the genesis file has no bttc.bridge.bridgeId: its network has no bridge");
     }
@@ -104,6 +108,45 @@ pub(crate) fn run(args: &DeployArgs) -> eyre::Result<()> {
             std::fs::rename(&part, &args.genesis)?;
         }
         println!("{}", serde_json::to_string_pretty(&shown)?);
+        Ok(())
+    })
+}
+
+/// `bridge fund`: with the gateway and the token of a genesis file.
+pub(crate) fn fund(args: &FundArgs) -> eyre::Result<()> {
+    let spec = read_spec(&args.genesis)?;
+    let key = super::root_key(&args.home.home, args.root.key_file.as_deref(), &args.root.password)?;
+    super::runtime()?.block_on(async {
+        let wallet = RootWallet::connect(&args.root.chain, key).await?;
+        let gateways = &spec.bttc.bridge.gateways;
+        let entry = gateways
+            .iter()
+            .find(|entry| entry.root_chain_id == wallet.chain_id)
+            .ok_or_else(|| eyre!("the genesis file has no gateway on chain {}", wallet.chain_id))?;
+        let token = entry
+            .tokens
+            .iter()
+            .find(|token| token.symbol == args.token)
+            .ok_or_else(|| eyre!("the genesis file maps no {:?} there", args.token))?;
+        let amount = match args.amount {
+            Some(amount) => amount,
+            None if token.native => spec.bttc.supply.tron_locked,
+            None => bail!("--amount is needed for other tokens than BTT"),
+        };
+        if amount.is_zero() {
+            bail!("there is nothing to fund: the amount is zero");
+        }
+        let call = EvmGateway::fundCall { token: token.root, amount };
+        let value = if token.root == NATIVE_COIN {
+            u64::try_from(amount).map_err(|_| eyre!("so much at once is not supported here"))?
+        } else {
+            super::user::allow(&wallet, token.root, entry.gateway, amount).await?;
+            0
+        };
+        let done = wallet.call(entry.gateway, value, &call).await?;
+        let state = wallet.look(entry.gateway, &EvmGateway::statesCall(token.root)).await?;
+        println!("{} smallest units of {} are locked at {}", state.locked, token.symbol, wallet.shown(entry.gateway));
+        eprintln!("funded in {}", done.hash);
         Ok(())
     })
 }

@@ -23,6 +23,7 @@ use std::path::Path;
 pub(crate) fn run_bridge(command: BridgeCommand) -> eyre::Result<()> {
     match command {
         BridgeCommand::Deploy(args) => deploy::run(&args),
+        BridgeCommand::Fund(args) => deploy::fund(&args),
         BridgeCommand::Recover(args) => deploy::recover(&args),
         BridgeCommand::Tokens(read) => user::tokens(&read),
         BridgeCommand::Status(args) => user::status(&args),

@@ -196,6 +196,20 @@ pub(crate) fn withdraw(args: &WithdrawArgs) -> eyre::Result<()> {
     })
 }
 
+/// Lets a gateway take so much of a token.
+pub(super) async fn allow(wallet: &RootWallet, token: Address, spender: Address, amount: U256) -> eyre::Result<()> {
+    let allowed = wallet.look(token, &PlainToken::allowanceCall { owner: wallet.address(), spender }).await?;
+    if allowed >= amount {
+        return Ok(());
+    }
+    if !allowed.is_zero() {
+        // USDT wants an allowance to be zero before it is set.
+        wallet.call(token, 0, &PlainToken::approveCall { spender, value: U256::ZERO }).await?;
+    }
+    wallet.call(token, 0, &PlainToken::approveCall { spender, value: amount }).await?;
+    Ok(())
+}
+
 /// `bridge deposit`.
 pub(crate) fn deposit(args: &DepositArgs) -> eyre::Result<()> {
     let client = Client::new(args.read.rpc.as_deref(), &Home::new(&args.read.home.home))?;
@@ -211,17 +225,7 @@ pub(crate) fn deposit(args: &DepositArgs) -> eyre::Result<()> {
             let value = u64::try_from(amount).map_err(|_| eyre!("so much at once is not supported here"))?;
             wallet.call(chain.gateway, value, &EvmGateway::depositNativeCall { recipient: args.recipient }).await?
         } else {
-            let allowed = PlainToken::allowanceCall { owner: wallet.address(), spender: chain.gateway };
-            let allowed = wallet.look(token.root, &allowed).await?;
-            if allowed < amount {
-                if !allowed.is_zero() {
-                    // USDT wants an allowance to be zero before it is set.
-                    let reset = PlainToken::approveCall { spender: chain.gateway, value: U256::ZERO };
-                    wallet.call(token.root, 0, &reset).await?;
-                }
-                let approve = PlainToken::approveCall { spender: chain.gateway, value: amount };
-                wallet.call(token.root, 0, &approve).await?;
-            }
+            allow(&wallet, token.root, chain.gateway, amount).await?;
             let call = EvmGateway::depositCall { token: token.root, amount, recipient: args.recipient };
             wallet.call(chain.gateway, 0, &call).await?
         };
