@@ -1,6 +1,9 @@
 # Part of scripts/devnet: the local root chains, their gateways, and the relayer.
 #
 # Ethereum and BNB Chain are anvil, TRON is `bttc tron-sim`. Development account 8 deploys, relays, and signs recoveries.
+#
+# With BTTC_TRON_RPC=URL that node is used in place of the simulator (a private TRON network whose genesis gives TRX to the
+# development accounts): one port that serves /wallet, /walletsolidity and /jsonrpc. It is neither started nor stopped.
 
 contracts=$root/bridge/contracts
 anvil=$contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
@@ -20,6 +23,15 @@ install_anvil() {
     say "installing anvil"
     (cd "$contracts" && npm install --no-save --no-audit --no-fund --loglevel=error) || die "npm failed"
     [ -x "$anvil" ] || die "npm brought no anvil for this machine: use --no-bridge"
+}
+
+# The chain id of a TRON node that somebody else runs, as the bridge counts it: four bytes.
+external_tron_id() {
+    local id
+    id=$(curl -sf -m 5 -H 'content-type: application/json' -d '{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}' \
+        "$BTTC_TRON_RPC/jsonrpc" | jq -r '.result // empty')
+    [[ $id =~ ^0x[0-9a-f]+$ ]] || die "BTTC_TRON_RPC: no TRON node answers on $BTTC_TRON_RPC/jsonrpc"
+    printf '%d' $((id & 0xffffffff))
 }
 
 # Starts a root chain; sets `pid`.
@@ -63,7 +75,7 @@ chain_line() { # NAME PORT
 create_roots() {
     install_anvil
     mkdir -p "$dir/roots"
-    local name ports=() pids=() lines=() jobs=() index=0 secret
+    local name id urls=() pids=() lines=() jobs=() index=0 secret
     secret=$(mktemp "$dir/.operator.XXXXXX")
     accounts | jq -r '.[8].privateKey' > "$secret"
     rm -rf "$dir/relayer"
@@ -71,9 +83,14 @@ create_roots() {
     rm -f "$secret"
     say "starting Ethereum, BNB Chain and TRON"
     for name in ethereum bsc tron; do
+        if [ $name = tron ] && [ -n "${BTTC_TRON_RPC:-}" ]; then
+            id=$(external_tron_id) || exit 1
+            urls+=("$BTTC_TRON_RPC") pids+=(null) lines+=("tron tron $id $BTTC_TRON_RPC poll=500")
+            continue
+        fi
         free_port
         launch_root $name "$picked"
-        ports+=("$picked") pids+=("$pid") lines+=("$(chain_line $name "$picked")")
+        urls+=("http://127.0.0.1:$picked") pids+=("$pid") lines+=("$(chain_line $name "$picked")")
     done
     say "deploying gateways and test tokens"
     local gifts=() account
@@ -91,9 +108,9 @@ create_roots() {
         wait "${jobs[$index]}" || { cat "$dir/roots/$name.deploy.log" >&2; die "cannot deploy on $name"; }
         jq --slurpfile g "$dir/roots/$name.json" '.bttc.bridge.gateways += [$g[0].genesis]' "$dir/genesis.json" > "$dir/genesis.new"
         mv "$dir/genesis.new" "$dir/genesis.json"
-        roots_json=$(jq --slurpfile g "$dir/roots/$name.json" --arg rpc "http://127.0.0.1:${ports[$index]}" \
+        roots_json=$(jq --slurpfile g "$dir/roots/$name.json" --arg rpc "${urls[$index]}" \
             --argjson pid "${pids[$index]}" --arg logs "$dir/roots/$name.log" --arg line "${lines[$index]}" \
-            '. + [$g[0] | del(.genesis) | . + {rpc: $rpc, pid: $pid, logs: $logs, line: $line}]' <<< "$roots_json")
+            '. + [$g[0] | del(.genesis) | . + {rpc: $rpc, pid: $pid, logs: $logs, line: $line, external: ($pid == null)}]' <<< "$roots_json")
         index=$((index + 1))
     done
     "$bttc" genesis validate "$dir/genesis.json" > /dev/null
@@ -108,6 +125,7 @@ resume_roots() {
     install_anvil
     local name
     while read -r name; do
+        [ "$(root_field "$name" external)" = true ] && continue
         alive_root "$(root_field "$name" pid)" && continue
         launch_root "$name" "$(root_field "$name" rpc | sed 's/.*://')"
         jq --arg n "$name" --argjson pid "$pid" '.rootChains[] |= (if .name == $n then .pid = $pid else . end)' "$file" | write_json
