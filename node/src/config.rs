@@ -117,7 +117,13 @@ pub(crate) struct RpcSection {
     pub(crate) max_log_blocks: u64,
     /// Logs of a log query.
     pub(crate) max_logs: usize,
-    /// Calls, proofs and log searches at a time.
+    /// EVM instructions of a trace.
+    pub(crate) max_trace_steps: u64,
+    /// Longest run of a trace, milliseconds.
+    pub(crate) trace_timeout_ms: u64,
+    /// Blocks of a trace filter.
+    pub(crate) max_trace_blocks: u64,
+    /// Calls, proofs, traces and log searches at a time.
     pub(crate) heavy_requests: usize,
 }
 
@@ -136,6 +142,9 @@ impl Default for RpcSection {
             gas_cap: limits.gas_cap,
             max_log_blocks: limits.max_log_blocks,
             max_logs: limits.max_logs,
+            max_trace_steps: limits.max_trace_steps,
+            trace_timeout_ms: limits.trace_timeout_ms,
+            max_trace_blocks: limits.max_trace_blocks,
             heavy_requests: limits.heavy_requests,
         }
     }

@@ -318,6 +318,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             heads,
             pending,
             version: crate::version(),
+            filters: bttc_rpc::Filters::default(),
             heavy,
         };
         Some(bttc_rpc::start(context).await?)
@@ -542,6 +543,9 @@ fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
         gas_cap: section.gas_cap,
         max_log_blocks: section.max_log_blocks,
         max_logs: section.max_logs,
+        max_trace_steps: section.max_trace_steps,
+        trace_timeout_ms: section.trace_timeout_ms,
+        max_trace_blocks: section.max_trace_blocks,
         heavy_requests: section.heavy_requests,
         ..RpcConfig::default()
     })

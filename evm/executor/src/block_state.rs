@@ -5,7 +5,7 @@ use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use bttc_state::{Account, AccountChange, EMPTY_CODE_HASH, EMPTY_ROOT_HASH, StateDiff, StateRead};
 use quick_cache::sync::Cache;
 use revm::bytecode::Bytecode;
-use revm::database_interface::{DBErrorMarker, Database, DatabaseCommit};
+use revm::database_interface::{DBErrorMarker, Database, DatabaseCommit, DatabaseRef};
 use revm::state::AccountInfo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -128,6 +128,34 @@ impl<'a> BlockState<'a> {
         Ok(())
     }
 
+    fn load_code(&self, code_hash: B256) -> Result<Bytecode, StateError> {
+        if code_hash == KECCAK256_EMPTY || code_hash.is_zero() {
+            return Ok(Bytecode::default());
+        }
+        if let Some(code) = self.code.get(&code_hash) {
+            return Ok(code.clone());
+        }
+        if let Some(code) = self.code_cache.0.get(&code_hash) {
+            return Ok(code);
+        }
+        let bytes = self.base.code(code_hash)?.ok_or_else(|| bttc_state::Error::Corrupt {
+            table: "code",
+            key: code_hash.to_string(),
+            reason: "an account's code is missing".into(),
+        })?;
+        // Stored code was deployable or is a delegation; anything else would have been refused when it was stored.
+        let code = Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes));
+        self.code_cache.0.insert(code_hash, code.clone());
+        Ok(code)
+    }
+
+    fn hash_of(&self, number: u64) -> Result<B256, StateError> {
+        match self.hashes.get(&number) {
+            Some(hash) => Ok(*hash),
+            None => Ok(self.base.block_hash(number)?.unwrap_or_default()),
+        }
+    }
+
     /// Everything that changed, in canonical order.
     pub fn into_diff(self) -> StateDiff {
         let mut diff = StateDiff::default();
@@ -185,24 +213,7 @@ impl Database for BlockState<'_> {
     }
 
     fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, Self::Error> {
-        if code_hash == KECCAK256_EMPTY || code_hash.is_zero() {
-            return Ok(Bytecode::default());
-        }
-        if let Some(code) = self.code.get(&code_hash) {
-            return Ok(code.clone());
-        }
-        if let Some(code) = self.code_cache.0.get(&code_hash) {
-            return Ok(code);
-        }
-        let bytes = self.base.code(code_hash)?.ok_or_else(|| bttc_state::Error::Corrupt {
-            table: "code",
-            key: code_hash.to_string(),
-            reason: "an account's code is missing".into(),
-        })?;
-        // Stored code was deployable or is a delegation; anything else would have been refused when it was stored.
-        let code = Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes));
-        self.code_cache.0.insert(code_hash, code.clone());
-        Ok(code)
+        self.load_code(code_hash)
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, Self::Error> {
@@ -217,10 +228,38 @@ impl Database for BlockState<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, Self::Error> {
-        if let Some(hash) = self.hashes.get(&number) {
-            return Ok(*hash);
+        self.hash_of(number)
+    }
+}
+
+/// Reads that are not remembered: for what compares a state with what a transaction made of it.
+impl DatabaseRef for BlockState<'_> {
+    type Error = StateError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, Self::Error> {
+        match self.accounts.get(&address) {
+            Some(entry) => Ok(entry.info.clone()),
+            None => Ok(self.base.account(address)?.map(account_info)),
         }
-        Ok(self.base.block_hash(number)?.unwrap_or_default())
+    }
+
+    fn code_by_hash_ref(&self, code_hash: B256) -> Result<Bytecode, Self::Error> {
+        self.load_code(code_hash)
+    }
+
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, Self::Error> {
+        match self.accounts.get(&address) {
+            Some(entry) => match entry.storage.get(&slot) {
+                Some((value, _)) => Ok(*value),
+                None if entry.wiped || entry.info.is_none() => Ok(U256::ZERO),
+                None => Ok(self.base.storage(address, slot)?),
+            },
+            None => Ok(self.base.storage(address, slot)?),
+        }
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, Self::Error> {
+        self.hash_of(number)
     }
 }
 

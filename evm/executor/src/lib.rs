@@ -25,10 +25,12 @@ mod genesis;
 mod module_tests;
 mod modules;
 mod receipts;
+pub mod replay;
 mod run;
 mod set_changes;
 pub mod simulate;
 mod validate;
+pub mod watchdog;
 
 pub use block_state::{BlockState, CodeCache};
 pub use build::{BuildInput, TransactionSource, Verdict};

@@ -1,6 +1,7 @@
 //! Calls without consequences: `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
 
 use crate::block_state::{BlockState, CodeCache, StateError};
+use crate::replay::{Inspected, InspectedContext, Replay};
 use crate::run::{ChainEvm, chain_evm};
 use crate::{Error, EvmInput};
 use alloy_consensus::Header;
@@ -16,7 +17,7 @@ use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransa
 use revm::context::{BlockEnv, CfgEnv, ContextTr, TxEnv};
 use revm::context_interface::either::Either;
 use revm::database_interface::Database;
-use revm::{ExecuteEvm, InspectEvm};
+use revm::{ExecuteEvm, InspectEvm, Inspector};
 use revm_inspectors::access_list::AccessListInspector;
 use std::sync::Arc;
 
@@ -180,6 +181,32 @@ impl CallContext<'_> {
         Ok(AccessListOutcome { access_list, gas_used, error })
     }
 
+    /// The state on which calls run one after the other, each seeing what those before it did.
+    ///
+    /// # Errors
+    /// [`CallError`], about the overrides.
+    pub fn sequence(&self) -> Result<Replay<'_>, CallError> {
+        let (state, cfg, block) = self.surroundings()?;
+        Ok(Replay::new(state, cfg, block, Some(self.env.clone())))
+    }
+
+    /// Runs a call in a sequence before the eyes of an inspector.
+    ///
+    /// # Errors
+    /// [`CallError`], when it cannot run. A revert is a result.
+    pub fn inspect<'a, I: Inspector<InspectedContext<'a>>, T>(
+        &self,
+        sequence: &mut Replay<'a>,
+        request: TransactionRequest,
+        inspector: I,
+        look: impl FnOnce(Inspected<'_, 'a, I>) -> T,
+    ) -> Result<T, CallError> {
+        let block = sequence.block().clone();
+        let transaction = self.transaction(request, sequence.state_mut()?, &block, self.gas_cap)?;
+        sequence.set_free(transaction.gas_price == 0);
+        sequence.inspect(transaction, inspector, look)
+    }
+
     fn is_plain_transfer(&self, prepared: &mut Prepared<'_>) -> Result<bool, CallError> {
         let transaction = &prepared.transaction;
         let TxKind::Call(to) = transaction.kind else { return Ok(false) };
@@ -193,6 +220,18 @@ impl CallContext<'_> {
     }
 
     fn prepare(&self, request: TransactionRequest, gas_cap: u64) -> Result<Prepared<'_>, CallError> {
+        let (mut state, cfg, mut block) = self.surroundings()?;
+        let transaction = self.transaction(request, &mut state, &block, gas_cap)?;
+        // Without a price the call is free, and the block's base fee must not refuse it; BASEFEE reads 0 then, as
+        // it does in geth.
+        if transaction.gas_price == 0 {
+            block.basefee = 0;
+        }
+        Ok(Prepared { state, cfg, block, transaction, env: self.env.clone() })
+    }
+
+    /// State, rules and block, with the overrides.
+    fn surroundings(&self) -> Result<(BlockState<'_>, CfgEnv, BlockEnv), CallError> {
         let mut state = BlockState::new(self.state, Arc::clone(self.code_cache));
         let (mut cfg, mut block) =
             EvmInput::from_header(self.header).environment(&self.spec.rules, self.spec.chain_id());
@@ -206,13 +245,7 @@ impl CallContext<'_> {
         cfg.disable_eip3607 = true;
         cfg.disable_block_gas_limit = true;
         cfg.tx_gas_limit_cap = Some(u64::MAX);
-        let transaction = self.transaction(request, &mut state, &block, gas_cap)?;
-        // Without a price the call is free, and the block's base fee must not refuse it; BASEFEE reads 0 then, as
-        // it does in geth.
-        if transaction.gas_price == 0 {
-            block.basefee = 0;
-        }
-        Ok(Prepared { state, cfg, block, transaction, env: self.env.clone() })
+        Ok((state, cfg, block))
     }
 
     fn transaction(
@@ -362,7 +395,7 @@ fn output_of(result: ExecutionResult) -> Result<Bytes, CallError> {
     }
 }
 
-fn evm_error(error: EVMError<StateError, InvalidTransaction>) -> CallError {
+pub(crate) fn evm_error(error: EVMError<StateError, InvalidTransaction>) -> CallError {
     match error {
         EVMError::Database(error) => error.into(),
         EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => {

@@ -25,6 +25,12 @@ pub struct RpcConfig {
     pub max_log_blocks: u64,
     /// Logs that one query may return.
     pub max_logs: usize,
+    /// EVM instructions of one trace.
+    pub max_trace_steps: u64,
+    /// Longest run of a trace, milliseconds.
+    pub trace_timeout_ms: u64,
+    /// Blocks that one trace filter may span.
+    pub max_trace_blocks: u64,
     /// Blocks of one fee history.
     pub max_fee_history: u64,
     /// Calls, proofs and log searches at the same time; more wait.
@@ -46,6 +52,9 @@ impl Default for RpcConfig {
             gas_cap: 50_000_000,
             max_log_blocks: 10_000,
             max_logs: 20_000,
+            max_trace_steps: 2_000_000,
+            trace_timeout_ms: 10_000,
+            max_trace_blocks: 100,
             max_fee_history: 1_024,
             heavy_requests: 2,
             max_sync_wait_ms: 60_000,

@@ -70,6 +70,8 @@ pub struct RpcContext {
     pub pending: broadcast::Sender<Arc<RecoveredTransaction>>,
     /// Program and version, for `web3_clientVersion`.
     pub version: String,
+    /// Filters that are polled.
+    pub filters: crate::Filters,
     /// Bounds calls, proofs and log searches.
     pub heavy: Arc<Semaphore>,
 }

@@ -66,6 +66,14 @@ pub(crate) fn store(error: bttc_state::Error) -> ErrorObjectOwned {
     }
 }
 
+/// The executor's errors.
+pub(crate) fn executor(error: bttc_executor::Error) -> ErrorObjectOwned {
+    match error {
+        bttc_executor::Error::Store(error) => store(error),
+        other => internal(other),
+    }
+}
+
 /// A call's failure; a revert carries its data under code 3.
 pub(crate) fn call(error: CallError) -> ErrorObjectOwned {
     match error {

@@ -32,7 +32,7 @@ pub(crate) fn check_size(filter: &Filter) -> Result<()> {
     Ok(())
 }
 
-fn logs(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>> {
+pub(crate) fn logs(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>> {
     check_size(filter)?;
     let head = context.head_height();
     let (from, to) = match &filter.block_option {

@@ -6,7 +6,8 @@ use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::core::traits::IdProvider;
 use jsonrpsee::server::{BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle};
-use jsonrpsee::types::SubscriptionId;
+use jsonrpsee::types::{ErrorObjectOwned, SubscriptionId};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +64,13 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::bridge::register(&mut module)?;
     crate::subscriptions::register(&mut module)?;
     crate::watching::register(&mut module)?;
+    crate::filters::register(&mut module)?;
+    crate::chain::register(&mut module)?;
+    crate::debug::register(&mut module)?;
+    crate::trace::register(&mut module)?;
+    let modules: BTreeMap<String, String> =
+        module.method_names().filter_map(|name| Some((name.split_once('_')?.0.to_owned(), "1.0".to_owned()))).collect();
+    module.register_method("rpc_modules", move |_, _, _| Ok::<_, ErrorObjectOwned>(modules.clone()))?;
     Ok(module)
 }
 

@@ -75,6 +75,7 @@ async fn served(heavy: usize) -> Served {
         heads: heads.clone(),
         pending: pending.clone(),
         version: "test".into(),
+        filters: bttc_rpc::Filters::default(),
         heavy: Arc::new(Semaphore::new(heavy)),
     };
     let server = bttc_rpc::start(context).await.unwrap();
