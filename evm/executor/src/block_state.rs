@@ -40,6 +40,7 @@ struct Entry {
 }
 
 /// An overlay over a state reader. Implements revm's database; every transaction's changes are committed to it.
+#[derive(Clone)]
 pub struct BlockState<'a> {
     base: &'a dyn StateRead,
     code_cache: Arc<CodeCache>,

@@ -15,7 +15,7 @@ use alloy_eips::eip7685::Requests;
 use alloy_eips::eip7840::BlobParams;
 use alloy_eips::{eip2935, eip4788, eip6110, eip7002, eip7251};
 use alloy_primitives::{Address, B256, Bytes, U256, b256};
-use bttc_genesis::{Rules, SYSTEM_CALLER};
+use bttc_genesis::{BlobSchedule, Rules, SYSTEM_CALLER};
 use bttc_state::{StateDiff, StateRead};
 use bttc_types::{RecoveredTransaction, Transaction};
 use revm::context::result::ExecutionResult;
@@ -187,18 +187,22 @@ fn check_header(rules: &Rules, parent: &Header, block: &EthereumBlock) -> Result
     let withdrawals = block.body.withdrawals.as_ref().map(|list| calculate_withdrawals_root(list));
     expect("withdrawalsRoot", header.withdrawals_root, Some(withdrawals.unwrap_or(EMPTY_WITHDRAWALS)))?;
     let Some(schedule) = rules.blobs_at(header.timestamp) else { return Ok(()) };
+    expect("excessBlobGas", header.excess_blob_gas, Some(next_excess_blob_gas(parent, schedule)))
+}
+
+/// Excess blob gas of the block after `parent`, from Osaka on.
+pub(crate) fn next_excess_blob_gas(parent: &Header, schedule: BlobSchedule) -> u64 {
     let params = BlobParams {
         target_blob_count: schedule.target,
         max_blob_count: schedule.max,
         update_fraction: u128::from(schedule.update_fraction),
         ..BlobParams::osaka()
     };
-    let excess = params.next_block_excess_blob_gas_osaka(
+    params.next_block_excess_blob_gas_osaka(
         parent.excess_blob_gas.unwrap_or(0),
         parent.blob_gas_used.unwrap_or(0),
-        parent_fee,
-    );
-    expect("excessBlobGas", header.excess_blob_gas, Some(excess))
+        parent.base_fee_per_gas.unwrap_or(0),
+    )
 }
 
 /// Calls a request contract at the end of a block. It must exist and must not fail (EIP-7002, EIP-7251).

@@ -29,6 +29,7 @@ pub mod replay;
 mod run;
 mod set_changes;
 pub mod simulate;
+pub mod simulate_blocks;
 mod validate;
 pub mod watchdog;
 

@@ -1,7 +1,7 @@
 //! Native modules inside the EVM: who gets a call, and the hosts on which modules run.
 
 use crate::block_state::BlockState;
-use alloy_primitives::map::AddressSet;
+use alloy_primitives::map::{AddressSet, HashMap};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
 use bttc_genesis::{MODULE_ADDRESSES, MODULE_STUB, WRAPPED_PREFIX};
 use bttc_modules::{Call, Env, Event, Fault, Host};
@@ -33,13 +33,25 @@ const STORE_STIPEND: u64 = 2_300;
 pub struct ModulePrecompiles {
     ethereum: EthPrecompiles,
     env: Option<Env>,
+    /// Precompiles that a simulation has moved: from the new address to the old one.
+    moved: HashMap<Address, Address>,
 }
 
 impl ModulePrecompiles {
     /// `env` is nothing under Ethereum's rules, where modules do not exist.
     pub fn new(spec: SpecId, env: Option<Env>) -> Self {
-        Self { ethereum: EthPrecompiles::new(spec), env }
+        Self { ethereum: EthPrecompiles::new(spec), env, moved: HashMap::default() }
     }
+
+    /// Moves precompiles: for simulations.
+    pub(crate) fn set_moved(&mut self, moved: &HashMap<Address, Address>) {
+        self.moved.clone_from(moved);
+    }
+}
+
+/// Whether one of Ethereum's precompiles is at an address.
+pub(crate) fn is_precompile(spec: SpecId, address: Address) -> bool {
+    EthPrecompiles::new(spec).precompiles.contains(&address)
 }
 
 impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for ModulePrecompiles {
@@ -50,6 +62,15 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for Module
     }
 
     fn run(&mut self, context: &mut CTX, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
+        if !self.moved.is_empty() {
+            if let Some(origin) = self.moved.get(&inputs.bytecode_address) {
+                let inputs = CallInputs { bytecode_address: *origin, ..inputs.clone() };
+                return self.ethereum.run(context, &inputs);
+            }
+            if self.moved.values().any(|origin| *origin == inputs.bytecode_address) {
+                return Ok(None);
+            }
+        }
         match &self.env {
             Some(env) if is_native(inputs.bytecode_address) => run_module(env, context, inputs),
             _ => self.ethereum.run(context, inputs),

@@ -6,15 +6,16 @@ use crate::run::{BlockRun, chain_evm};
 use crate::simulate::{CallError, evm_error};
 use crate::{Error, EvmInput, Executor};
 use alloy_evm::FromRecoveredTx;
-use alloy_primitives::Address;
+use alloy_primitives::map::HashMap;
+use alloy_primitives::{Address, Bytes};
 use bttc_modules::Env;
 use bttc_state::StateView;
 use bttc_types::{Block, Transaction};
 use revm::context::result::{ExecutionResult, ResultAndState};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
-use revm::database_interface::DatabaseCommit;
+use revm::database_interface::{Database, DatabaseCommit};
 use revm::handler::MainnetContext;
-use revm::{ExecuteEvm, InspectEvm, Inspector};
+use revm::{ExecuteEvm, InspectEvm, Inspector, SystemCallEvm};
 use std::sync::Arc;
 
 /// What inspectors see.
@@ -40,6 +41,7 @@ pub struct Replay<'a> {
     env: Option<Env>,
     /// The block's base fee while a free call runs without one.
     base_fee: Option<u64>,
+    moved: HashMap<Address, Address>,
 }
 
 /// What a transaction did, before it is written into the state.
@@ -58,7 +60,7 @@ pub struct Inspected<'r, 'a, I> {
 
 impl<'a> Replay<'a> {
     pub(crate) fn new(state: BlockState<'a>, cfg: CfgEnv, block: BlockEnv, env: Option<Env>) -> Self {
-        Self { state: Some(state), cfg, block, env, base_fee: None }
+        Self { state: Some(state), cfg, block, env, base_fee: None, moved: HashMap::default() }
     }
 
     /// The block as the EVM sees it.
@@ -89,6 +91,7 @@ impl<'a> Replay<'a> {
     ) -> Result<T, CallError> {
         let state = self.take()?;
         let mut evm = chain_evm(state, self.cfg.clone(), self.block.clone(), self.env.clone(), inspector);
+        evm.precompiles.set_moved(&self.moved);
         let result = evm.inspect_one_tx(transaction.clone());
         let changes = evm.finalize();
         let inspector = evm.inspector;
@@ -124,6 +127,44 @@ impl<'a> Replay<'a> {
         }
         self.state = Some(state);
         result.map_err(evm_error)
+    }
+
+    /// Calls a contract as the system: no fee, no nonce.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) fn system_call(&mut self, caller: Address, target: Address, data: Bytes) -> Result<(), CallError> {
+        let state = self.take()?;
+        let mut evm = chain_evm(state, self.cfg.clone(), self.block.clone(), self.env.clone(), ());
+        let result = evm.system_call_one_with_caller(caller, target, data);
+        let changes = evm.finalize();
+        let mut state = evm.ctx.journaled_state.database;
+        if result.is_ok() {
+            state.commit(changes);
+        }
+        self.state = Some(state);
+        result.map(drop).map_err(evm_error)
+    }
+
+    /// An account's nonce.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) fn nonce(&mut self, account: Address) -> Result<u64, CallError> {
+        Ok(self.state_mut()?.basic(account)?.map_or(0, |account| account.nonce))
+    }
+
+    /// Precompiles that are at other addresses: from the new one to the old one.
+    pub(crate) fn set_moved(&mut self, moved: HashMap<Address, Address>) {
+        self.moved = moved;
+    }
+
+    /// The state after everything that ran.
+    ///
+    /// # Errors
+    /// [`CallError`], after a panic in an inspector.
+    pub(crate) fn into_state(mut self) -> Result<BlockState<'a>, CallError> {
+        self.take()
     }
 
     /// The state between two transactions.

@@ -4,7 +4,7 @@ use crate::block_state::{BlockState, CodeCache, StateError};
 use crate::replay::{Inspected, InspectedContext, Replay};
 use crate::run::{ChainEvm, chain_evm};
 use crate::{Error, EvmInput};
-use alloy_consensus::Header;
+use alloy_consensus::{Header, Transaction as _};
 use alloy_eips::eip2930::AccessList;
 use alloy_evm::overrides::{apply_block_overrides, apply_state_overrides};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
@@ -50,6 +50,14 @@ pub enum CallError {
     /// The call could not be made into a transaction that may run.
     #[error("{0}")]
     Invalid(String),
+    /// The transaction may not run where it stands.
+    #[error("{words}")]
+    Refused {
+        /// In geth's words.
+        words: String,
+        /// revm's reason.
+        reason: Box<InvalidTransaction>,
+    },
     /// The callee reverted.
     #[error("execution reverted")]
     Reverted(Bytes),
@@ -396,16 +404,57 @@ fn output_of(result: ExecutionResult) -> Result<Bytes, CallError> {
 }
 
 pub(crate) fn evm_error(error: EVMError<StateError, InvalidTransaction>) -> CallError {
-    match error {
-        EVMError::Database(error) => error.into(),
-        EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => {
-            CallError::Invalid(format!("insufficient funds for gas * price + value: have {balance} want {fee}"))
+    let reason = match error {
+        EVMError::Database(error) => return error.into(),
+        EVMError::Transaction(reason) => reason,
+        other => return CallError::Invalid(other.to_string()),
+    };
+    let words = match &reason {
+        InvalidTransaction::LackOfFundForMaxFee { fee, balance } => {
+            format!("insufficient funds for gas * price + value: have {balance} want {fee}")
         }
-        EVMError::Transaction(InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit }) => {
-            CallError::Invalid(format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}"))
+        InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
+            format!("intrinsic gas too low: have {gas_limit}, want {initial_gas}")
         }
-        EVMError::Transaction(reason) => CallError::Invalid(reason.to_string()),
-        other => CallError::Invalid(other.to_string()),
+        other => other.to_string(),
+    };
+    CallError::Refused { words, reason: Box::new(reason) }
+}
+
+/// The code of execution-apis for a transaction that may not run, and geth's words.
+pub(crate) fn evm_error_code(
+    error: &CallError,
+    from: Address,
+    transaction: &bttc_types::Transaction,
+    base_fee: u64,
+) -> (i32, String) {
+    let CallError::Refused { words, reason } = error else { return (-32_000, error.to_string()) };
+    match reason.as_ref() {
+        InvalidTransaction::NonceTooLow { tx, state } => {
+            (-38_010, format!("nonce too low: address {from}, tx: {tx} state: {state}"))
+        }
+        InvalidTransaction::NonceTooHigh { tx, state } => {
+            (-38_011, format!("nonce too high: address {from}, tx: {tx} state: {state}"))
+        }
+        InvalidTransaction::NonceOverflowInTransaction => {
+            (-32_603, format!("nonce has max value: address {from}, nonce: {}", transaction.nonce()))
+        }
+        InvalidTransaction::GasPriceLessThanBasefee => {
+            let fee = transaction.max_fee_per_gas();
+            let message = "max fee per gas less than block base fee";
+            (-38_012, format!("{message}: address {from}, maxFeePerGas: {fee}, baseFee: {base_fee}"))
+        }
+        InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas: want, gas_limit: have }
+        | InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor: want, gas_limit: have } => {
+            (-38_013, format!("intrinsic gas too low: have {have}, want {want}"))
+        }
+        InvalidTransaction::LackOfFundForMaxFee { fee, balance } => {
+            let message = "insufficient funds for gas * price + value";
+            (-38_014, format!("{message}: address {from} have {balance} want {fee}"))
+        }
+        InvalidTransaction::RejectCallerWithCode => (-38_024, format!("sender not an eoa: address {from}")),
+        InvalidTransaction::CreateInitCodeSizeLimit => (-38_025, words.clone()),
+        _ => (-32_000, words.clone()),
     }
 }
 

@@ -19,6 +19,7 @@ mod error;
 mod history;
 mod kv;
 mod prepare;
+mod simulated;
 pub mod snapshot;
 mod store;
 mod trie;

@@ -48,11 +48,11 @@ pub(crate) fn decode_slot(key: &[u8], bytes: &[u8]) -> Result<U256, Error> {
 
 /// Changed keys that one proof undoes at most: about a second of work and 100 MB. A busy chain reaches it within fewer
 /// heights than the proof window has; the error then names the lowest height that works.
-const MAX_UNDONE: usize = 200_000;
+pub(crate) const MAX_UNDONE: usize = 200_000;
 
 /// State after a block.
 pub struct StateView<'a> {
-    reader: &'a dyn KvRead,
+    pub(crate) reader: &'a dyn KvRead,
     head: Head,
     height: u64,
     lowest: u64,
@@ -100,7 +100,7 @@ impl<'a> StateView<'a> {
         crate::blocks::read_header(self.reader, height)
     }
 
-    fn account_by_key(&self, key: B256) -> Result<Option<Account>, Error> {
+    pub(crate) fn account_by_key(&self, key: B256) -> Result<Option<Account>, Error> {
         if self.height < self.head.height
             && let Some(old) = history::value_at(self.reader, Table::AccountHistory, key.as_slice(), self.height)?
         {
@@ -109,7 +109,7 @@ impl<'a> StateView<'a> {
         self.reader.get(Table::Accounts, key.as_slice())?.map(|bytes| decode_account(key, &bytes)).transpose()
     }
 
-    fn slot_by_key(&self, key: &[u8; 64]) -> Result<U256, Error> {
+    pub(crate) fn slot_by_key(&self, key: &[u8; 64]) -> Result<U256, Error> {
         if self.height < self.head.height
             && let Some(old) = history::value_at(self.reader, Table::StorageHistory, key, self.height)?
         {
@@ -119,6 +119,12 @@ impl<'a> StateView<'a> {
             None => Ok(U256::ZERO),
             Some(bytes) => decode_slot(key, &bytes),
         }
+    }
+
+    /// An account as it is at the head.
+    pub(crate) fn stored_account(&self, key: B256) -> Result<Option<Account>, Error> {
+        let bytes = self.reader.get(Table::Accounts, key.as_slice())?;
+        bytes.map(|bytes| decode_account(key, &bytes)).transpose()
     }
 
     /// Proves an account and some of its slots against the state root of this view's height.
@@ -165,9 +171,8 @@ impl<'a> StateView<'a> {
         let account = self.account_by_key(key)?;
 
         let source = StorageNodes::<dyn KvRead>(self.reader, key);
-        let current = self.reader.get(Table::Accounts, key.as_slice())?;
-        let current = current.map(|bytes| decode_account(key, &bytes)).transpose()?;
-        let mut trie = Trie::from_root(current.map_or(EMPTY_ROOT_HASH, |account| account.storage_root));
+        let mut trie =
+            Trie::from_root(self.stored_account(key)?.map_or(EMPTY_ROOT_HASH, |account| account.storage_root));
         for slot in storage {
             let path = Nibbles::unpack(&slot[32..]);
             let value = self.slot_by_key(&slot)?;

@@ -80,7 +80,9 @@ pub(crate) fn call(error: CallError) -> ErrorObjectOwned {
         CallError::Reverted(output) => revert(&output),
         CallError::Node(error) => internal(error),
         CallError::Halted(reason) => server(reason),
-        error @ (CallError::Invalid(_) | CallError::GasExceedsAllowance(_)) => server(error.to_string()),
+        error @ (CallError::Invalid(_) | CallError::Refused { .. } | CallError::GasExceedsAllowance(_)) => {
+            server(error.to_string())
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod params;
 mod replays;
 mod send;
 mod server;
+mod simulate;
 mod staking;
 mod state;
 mod subscriptions;

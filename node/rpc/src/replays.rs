@@ -2,6 +2,7 @@
 
 use crate::context::RpcContext;
 use crate::errors;
+use alloy_consensus::Header;
 use alloy_eips::BlockId;
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::state::StateOverride;
@@ -9,6 +10,7 @@ use alloy_rpc_types_eth::{BlockOverrides, TransactionInfo};
 use bttc_executor::replay::{KnownBlock, Replay, environment_of};
 use bttc_executor::simulate::CallContext;
 use bttc_executor::watchdog::Budget;
+use bttc_state::StateView;
 use jsonrpsee::types::ErrorObjectOwned;
 use revm::context::TxEnv;
 use std::sync::Arc;
@@ -64,6 +66,25 @@ impl RpcContext {
         Ok(found.map(|found| (found.height, found.index as usize)))
     }
 
+    /// What calls on a block's state run on.
+    pub(crate) fn calls_on<'a>(
+        &'a self,
+        view: &'a StateView<'_>,
+        header: &'a Header,
+        overrides: (Option<StateOverride>, Option<BlockOverrides>),
+    ) -> CallContext<'a> {
+        CallContext {
+            state: view,
+            header,
+            spec: self.executor.spec(),
+            env: self.executor.env_of(header, 0),
+            code_cache: self.executor.code_cache(),
+            state_overrides: overrides.0,
+            block_overrides: overrides.1,
+            gas_cap: self.config.gas_cap,
+        }
+    }
+
     /// Runs calls on the state after a block.
     pub(crate) fn on_block<T>(
         &self,
@@ -75,18 +96,7 @@ impl RpcContext {
         let store = self.executor.store();
         let header = store.header(height).map_err(errors::store)?;
         let header = header.ok_or_else(|| errors::server("header not found"))?;
-        let result = store.view(Some(height), |view| {
-            work(&CallContext {
-                state: view,
-                header: &header,
-                spec: self.executor.spec(),
-                env: self.executor.env_of(&header, 0),
-                code_cache: self.executor.code_cache(),
-                state_overrides: overrides.0,
-                block_overrides: overrides.1,
-                gas_cap: self.config.gas_cap,
-            })
-        });
+        let result = store.view(Some(height), |view| work(&self.calls_on(view, &header, overrides)));
         result.map_err(errors::store)?
     }
 }

@@ -66,6 +66,7 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::watching::register(&mut module)?;
     crate::filters::register(&mut module)?;
     crate::chain::register(&mut module)?;
+    crate::simulate::register(&mut module)?;
     crate::debug::register(&mut module)?;
     crate::trace::register(&mut module)?;
     let modules: BTreeMap<String, String> =

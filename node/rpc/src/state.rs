@@ -122,24 +122,8 @@ fn run_call<T>(
     params: CallParams,
     run: impl FnOnce(&CallContext<'_>, TransactionRequest) -> std::result::Result<T, bttc_executor::simulate::CallError>,
 ) -> Result<T> {
-    let height = context.height_of(params.block)?;
-    let store = context.executor.store();
-    let header = store.header(height).map_err(errors::store)?;
-    let header = header.ok_or_else(|| errors::server("header not found"))?;
-    let result = store.view(Some(height), |view| {
-        let call = CallContext {
-            state: view,
-            header: &header,
-            spec: context.executor.spec(),
-            env: context.executor.env_of(&header, 0),
-            code_cache: context.executor.code_cache(),
-            state_overrides: params.state_overrides,
-            block_overrides: params.block_overrides,
-            gas_cap: context.config.gas_cap,
-        };
-        run(&call, params.request)
-    });
-    result.map_err(errors::store)?.map_err(errors::call)
+    let overrides = (params.state_overrides, params.block_overrides);
+    context.on_block(params.block, overrides, |calls| run(calls, params.request).map_err(errors::call))
 }
 
 fn proof(
