@@ -20,6 +20,6 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some((kind, payload)) = bytes.split_first()
         && let Some(command) = Command::from_parts(*kind, payload)
     {
-        assert_eq!(command.payload(), payload);
+        assert_eq!(command.payload().as_ref(), payload);
     }
 });

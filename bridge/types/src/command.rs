@@ -72,7 +72,7 @@ impl Command {
     pub fn from_parts(kind: u8, payload: &[u8]) -> Option<Self> {
         let limits = || <(Address, U256, U256)>::abi_decode_validate(payload).ok();
         let address = || Address::abi_decode_validate(payload).ok();
-        match kind {
+        let command = match kind {
             1 => limits().map(|(token, minimum, floor)| Self::MapToken { token, minimum, floor }),
             2 => address().map(|token| Self::UnmapToken { token }),
             3 => limits().map(|(token, minimum, floor)| Self::SetLimit { token, minimum, floor }),
@@ -80,7 +80,9 @@ impl Command {
             5 if payload.is_empty() => Some(Self::Unpause),
             6 => address().map(|implementation| Self::Upgrade { implementation }),
             _ => None,
-        }
+        };
+        // Bytes behind the fields would give one command two encodings.
+        command.filter(|command| command.payload().as_ref() == payload)
     }
 }
 
