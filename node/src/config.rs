@@ -101,6 +101,10 @@ pub(crate) struct RpcSection {
     pub(crate) listen: String,
     /// Origins that browsers may call from; `*` for all.
     pub(crate) cors: Vec<String>,
+    /// `Host` values that are answered; empty for any.
+    pub(crate) hosts: Vec<String>,
+    /// Namespaces that are served.
+    pub(crate) namespaces: Vec<String>,
     /// Largest request.
     pub(crate) max_request_bytes: u32,
     /// Largest response.
@@ -117,13 +121,15 @@ pub(crate) struct RpcSection {
     pub(crate) max_log_blocks: u64,
     /// Logs of a log query.
     pub(crate) max_logs: usize,
-    /// EVM instructions of a trace.
+    /// Traces and simulations at a time.
+    pub(crate) trace_requests: usize,
+    /// EVM instructions of a trace that records each.
     pub(crate) max_trace_steps: u64,
     /// Longest run of a trace, milliseconds.
     pub(crate) trace_timeout_ms: u64,
     /// Blocks of a trace filter.
     pub(crate) max_trace_blocks: u64,
-    /// Calls, proofs, traces and log searches at a time.
+    /// Calls, proofs and log searches at a time.
     pub(crate) heavy_requests: usize,
 }
 
@@ -134,6 +140,8 @@ impl Default for RpcSection {
             enabled: true,
             listen: limits.listen.to_string(),
             cors: Vec::new(),
+            hosts: Vec::new(),
+            namespaces: limits.namespaces,
             max_request_bytes: limits.max_request_bytes,
             max_response_bytes: limits.max_response_bytes,
             max_connections: limits.max_connections,
@@ -142,6 +150,7 @@ impl Default for RpcSection {
             gas_cap: limits.gas_cap,
             max_log_blocks: limits.max_log_blocks,
             max_logs: limits.max_logs,
+            trace_requests: limits.trace_requests,
             max_trace_steps: limits.max_trace_steps,
             trace_timeout_ms: limits.trace_timeout_ms,
             max_trace_blocks: limits.max_trace_blocks,

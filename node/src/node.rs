@@ -309,6 +309,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let server = if config.rpc.enabled {
         let rpc_config = rpc_config(&config)?;
         let heavy = Arc::new(Semaphore::new(rpc_config.heavy_requests.max(1)));
+        let slow = Arc::new(Semaphore::new(rpc_config.trace_requests.max(1)));
         let context = RpcContext {
             executor,
             pool,
@@ -318,8 +319,10 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             heads,
             pending,
             version: crate::version(),
+            blocks: bttc_rpc::BlockCache::default(),
             filters: bttc_rpc::Filters::default(),
             heavy,
+            slow,
         };
         Some(bttc_rpc::start(context).await?)
     } else {
@@ -535,6 +538,8 @@ fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
     Ok(RpcConfig {
         listen: section.listen.parse().wrap_err_with(|| format!("rpc.listen {:?} is no address", section.listen))?,
         cors: section.cors.clone(),
+        hosts: section.hosts.clone(),
+        namespaces: section.namespaces.clone(),
         max_request_bytes: section.max_request_bytes,
         max_response_bytes: section.max_response_bytes,
         max_connections: section.max_connections,
@@ -543,6 +548,7 @@ fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
         gas_cap: section.gas_cap,
         max_log_blocks: section.max_log_blocks,
         max_logs: section.max_logs,
+        trace_requests: section.trace_requests,
         max_trace_steps: section.max_trace_steps,
         trace_timeout_ms: section.trace_timeout_ms,
         max_trace_blocks: section.max_trace_blocks,

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import fs from 'node:fs'
 import { createPublicClient, createWalletClient, defineChain, encodeFunctionData, http } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
+import WebSocket from 'ws'
 
 const devnet = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'))
 const url = devnet.validators[0].rpc
@@ -188,6 +189,39 @@ async function filters(outer, abi) {
   ok('polled filters')
 }
 
+/** A subscriber to receipts and one to the state of syncing; who hears of a head can ask for its receipts at once. */
+async function subscriptions(outer, abi) {
+  const socket = new WebSocket(devnet.validators[0].ws)
+  await new Promise((open) => socket.on('open', open))
+  const heard = []
+  const ids = {}
+  let refused
+  socket.on('message', (data) => {
+    const message = JSON.parse(data)
+    if (message.error) refused = message.error
+    else if (message.id !== undefined) ids[message.result] = message.id
+    else heard.push({ kind: ids[message.params.subscription], result: message.params.result })
+  })
+  const subscribe = (kind, ...options) => socket.send(JSON.stringify({ jsonrpc: '2.0', id: kind, method: 'eth_subscribe', params: [kind, ...options] }))
+  subscribe('transactionReceipts')
+  subscribe('syncing')
+  subscribe('newHeads')
+  for (let tries = 0; Object.keys(ids).length < 3; tries++) {
+    assert(!refused && tries < 500, `a subscription was refused: ${JSON.stringify(refused)}`)
+    await new Promise((done) => setTimeout(done, 20))
+  }
+  const receipt = await send({ to: outer, data: encodeFunctionData({ abi, functionName: 'nested', args: [8n] }) })
+  const of = (kind) => heard.filter((entry) => entry.kind === kind).map((entry) => entry.result)
+  const end = Date.now() + 10_000
+  while (Date.now() < end && !(of('transactionReceipts').length && of('syncing').length)) await new Promise((done) => setTimeout(done, 50))
+  same(of('syncing'), [false], 'a node that has everything')
+  const told = of('transactionReceipts').flat().find((entry) => entry.transactionHash === receipt.transactionHash)
+  same(told, await ask('eth_getTransactionReceipt', receipt.transactionHash), 'a receipt that was told')
+  assert(of('newHeads').some((head) => head.hash === receipt.blockHash), 'its head was told too')
+  socket.close()
+  ok('subscriptions to receipts and syncing')
+}
+
 async function main() {
   const { abi, bytecode } = compile()
   const deployed = await client.waitForTransactionReceipt({ hash: await wallet.deployContract({ abi, bytecode }) })
@@ -207,6 +241,7 @@ async function main() {
   await calls(outer, abi)
   await simulations(outer, abi)
   await filters(outer, abi)
+  await subscriptions(outer, abi)
 }
 
 main().then(() => process.exit(0), (error) => {

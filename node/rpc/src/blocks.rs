@@ -1,7 +1,9 @@
 //! Blocks, transactions and receipts.
 
 use crate::context::RpcContext;
-use crate::convert::{RpcReceipt, RpcTransaction, mined_transaction, pending_transaction, rpc_block, rpc_receipts};
+use crate::convert::{
+    RpcReceipt, RpcTransaction, mined_transaction, pending_transaction, rpc_block, rpc_receipt_at, rpc_receipts,
+};
 use crate::errors;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::{BlockId, BlockNumberOrTag};
@@ -73,7 +75,7 @@ fn block_params<T: serde::de::DeserializeOwned>(params: &Params<'_>) -> Result<(
 
 fn block(context: &RpcContext, id: BlockId, whole: bool) -> Result<Option<crate::convert::RpcBlock>> {
     let Some(height) = context.find_height(id)? else { return Ok(None) };
-    Ok(context.full_block(height)?.map(|full| rpc_block(full, whole)))
+    Ok(context.full_block(height)?.map(|full| rpc_block(&full, whole)))
 }
 
 fn count(context: &RpcContext, id: BlockId) -> Result<Option<U64>> {
@@ -116,13 +118,14 @@ pub(crate) fn receipt(context: &RpcContext, hash: B256) -> Result<Option<RpcRece
     let Some(location) = context.executor.store().transaction_location(hash).map_err(errors::store)? else {
         return Ok(None);
     };
-    let all = receipts(context, BlockId::number(location.height))?;
-    Ok(all.and_then(|all| all.into_iter().nth(location.index as usize)))
+    let Some(full) = context.full_block(location.height)? else { return Ok(None) };
+    let receipts = context.receipts_of(&full)?;
+    Ok(receipts.and_then(|receipts| rpc_receipt_at(&full, receipts, location.index as usize)))
 }
 
 fn receipts(context: &RpcContext, id: BlockId) -> Result<Option<Vec<RpcReceipt>>> {
     let Some(height) = context.find_height(id)? else { return Ok(None) };
     let Some(full) = context.full_block(height)? else { return Ok(None) };
-    let Some(stored) = context.stored_receipts(height)? else { return Ok(None) };
-    Ok(Some(rpc_receipts(&full.block, full.hash, &full.senders, &stored)))
+    let Some(stored) = context.receipts_of(&full)? else { return Ok(None) };
+    Ok(Some(rpc_receipts(&full.block, full.hash, &full.senders, stored)))
 }

@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+/// All namespaces. A server for everybody does well without `debug`, `trace` and `txpool`.
+pub const NAMESPACES: [&str; 8] = ["eth", "net", "web3", "rpc", "txpool", "debug", "trace", "bttc"];
+
 /// Configuration.
 #[derive(Clone, Debug)]
 pub struct RpcConfig {
@@ -9,6 +12,11 @@ pub struct RpcConfig {
     pub listen: SocketAddr,
     /// Origins that browsers may call from; `*` for all, empty for none.
     pub cors: Vec<String>,
+    /// Names under which browsers may reach this server (`Host` of a request, with `:*` for any port); empty for any. Against pages
+    /// that point their own name at this machine.
+    pub hosts: Vec<String>,
+    /// Namespaces that are served, as [`NAMESPACES`].
+    pub namespaces: Vec<String>,
     /// Largest request.
     pub max_request_bytes: u32,
     /// Largest response.
@@ -25,7 +33,9 @@ pub struct RpcConfig {
     pub max_log_blocks: u64,
     /// Logs that one query may return.
     pub max_logs: usize,
-    /// EVM instructions of one trace.
+    /// Traces and simulations at the same time; more wait. They do not take the places of calls.
+    pub trace_requests: usize,
+    /// EVM instructions of one trace that records each: they are held in memory.
     pub max_trace_steps: u64,
     /// Longest run of a trace, milliseconds.
     pub trace_timeout_ms: u64,
@@ -44,6 +54,8 @@ impl Default for RpcConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8545)),
             cors: Vec::new(),
+            hosts: Vec::new(),
+            namespaces: NAMESPACES.iter().map(ToString::to_string).collect(),
             max_request_bytes: 10 << 20,
             max_response_bytes: 64 << 20,
             max_connections: 1_000,
@@ -52,7 +64,8 @@ impl Default for RpcConfig {
             gas_cap: 50_000_000,
             max_log_blocks: 10_000,
             max_logs: 20_000,
-            max_trace_steps: 2_000_000,
+            trace_requests: 1,
+            max_trace_steps: 400_000,
             trace_timeout_ms: 10_000,
             max_trace_blocks: 100,
             max_fee_history: 1_024,

@@ -70,10 +70,14 @@ pub struct RpcContext {
     pub pending: broadcast::Sender<Arc<RecoveredTransaction>>,
     /// Program and version, for `web3_clientVersion`.
     pub version: String,
+    /// Blocks that were asked for lately.
+    pub blocks: crate::BlockCache,
     /// Filters that are polled.
     pub filters: crate::Filters,
     /// Bounds calls, proofs and log searches.
     pub heavy: Arc<Semaphore>,
+    /// Bounds traces and simulations, which may take seconds.
+    pub slow: Arc<Semaphore>,
 }
 
 impl RpcContext {
@@ -82,7 +86,23 @@ impl RpcContext {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ErrorObjectOwned> + Send + 'static,
     ) -> Result<T, ErrorObjectOwned> {
-        let permit = Arc::clone(&self.heavy).acquire_owned().await.map_err(errors::internal)?;
+        self.on_a_thread(&self.heavy, work).await
+    }
+
+    /// [`RpcContext::heavy`] for what may take seconds.
+    pub(crate) async fn slow<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, ErrorObjectOwned> + Send + 'static,
+    ) -> Result<T, ErrorObjectOwned> {
+        self.on_a_thread(&self.slow, work).await
+    }
+
+    async fn on_a_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        places: &Arc<Semaphore>,
+        work: impl FnOnce(&Self) -> Result<T, ErrorObjectOwned> + Send + 'static,
+    ) -> Result<T, ErrorObjectOwned> {
+        let permit = Arc::clone(places).acquire_owned().await.map_err(errors::internal)?;
         let context = Arc::clone(self);
         let result = tokio::task::spawn_blocking(move || {
             let result = work(&context);

@@ -10,6 +10,8 @@ use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Log, Transaction, Tr
 use bttc_executor::{StoredReceipt, decode_receipts};
 use bttc_types::{Block as ChainBlock, RecoveredTransaction, Transaction as ChainTransaction};
 use jsonrpsee::types::ErrorObjectOwned;
+use quick_cache::sync::Cache;
+use std::sync::{Arc, OnceLock};
 
 /// A transaction as RPC shows it.
 pub(crate) type RpcTransaction = Transaction<ChainTransaction>;
@@ -24,16 +26,52 @@ pub(crate) struct FullBlock {
     pub(crate) hash: B256,
     pub(crate) senders: Vec<Address>,
     pub(crate) size: usize,
+    /// Decoded when they are first asked for.
+    receipts: OnceLock<Option<Vec<StoredReceipt>>>,
+}
+
+/// Blocks that were asked for lately. Who reads a block's transactions or receipts one by one decodes it once.
+pub struct BlockCache(Cache<u64, Arc<FullBlock>>);
+
+/// Blocks in the cache. The largest are some tens of megabytes when decoded.
+const CACHED_BLOCKS: usize = 8;
+
+impl Default for BlockCache {
+    fn default() -> Self {
+        Self(Cache::new(CACHED_BLOCKS))
+    }
+}
+
+impl std::fmt::Debug for BlockCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockCache").field("blocks", &self.0.len()).finish()
+    }
 }
 
 impl RpcContext {
     /// The block at a height with its senders.
-    pub(crate) fn full_block(&self, height: u64) -> Result<Option<FullBlock>, ErrorObjectOwned> {
+    pub(crate) fn full_block(&self, height: u64) -> Result<Option<Arc<FullBlock>>, ErrorObjectOwned> {
+        if let Some(known) = self.blocks.0.get(&height) {
+            return Ok(Some(known));
+        }
         let store = self.executor.store();
         let Some(bytes) = store.block_bytes(height).map_err(errors::store)? else { return Ok(None) };
         let block = ChainBlock::decode(&bytes).map_err(errors::internal)?;
         let senders = store.senders(height).map_err(errors::store)?.unwrap_or_default();
-        Ok(Some(FullBlock { hash: block.hash(), block, senders, size: bytes.len() }))
+        let receipts = OnceLock::new();
+        let full = Arc::new(FullBlock { hash: block.hash(), block, senders, size: bytes.len(), receipts });
+        self.blocks.0.insert(height, Arc::clone(&full));
+        Ok(Some(full))
+    }
+
+    /// A block's receipts.
+    pub(crate) fn receipts_of<'b>(&self, full: &'b FullBlock) -> Result<Option<&'b [StoredReceipt]>, ErrorObjectOwned> {
+        if full.receipts.get().is_none() {
+            let stored = self.stored_receipts(full.block.header.number)?;
+            // Another request may have been first; both read the same.
+            full.receipts.set(stored).ok();
+        }
+        Ok(full.receipts.get().and_then(Option::as_deref))
     }
 
     /// The receipts at a height.
@@ -51,7 +89,7 @@ pub(crate) fn rpc_header(header: alloy_consensus::Header, hash: B256, size: Opti
 }
 
 /// An RPC block, with whole transactions or hashes.
-pub(crate) fn rpc_block(full: FullBlock, whole: bool) -> RpcBlock {
+pub(crate) fn rpc_block(full: &FullBlock, whole: bool) -> RpcBlock {
     let transactions = if whole {
         let all = full.block.transactions.iter().zip(&full.senders).enumerate();
         BlockTransactions::Full(
@@ -64,7 +102,7 @@ pub(crate) fn rpc_block(full: FullBlock, whole: bool) -> RpcBlock {
         BlockTransactions::Hashes(full.block.transactions.iter().map(|transaction| *transaction.tx_hash()).collect())
     };
     Block {
-        header: rpc_header(full.block.header, full.hash, Some(full.size)),
+        header: rpc_header(full.block.header.clone(), full.hash, Some(full.size)),
         uncles: Vec::new(),
         transactions,
         withdrawals: Some(Withdrawals::default()),
@@ -103,6 +141,27 @@ pub(crate) fn pending_transaction(transaction: &RecoveredTransaction) -> RpcTran
     }
 }
 
+/// The logs of a transaction in RPC form; the first has this index in its block.
+fn transaction_logs(
+    header: &alloy_consensus::Header,
+    hash: B256,
+    (index, transaction): (usize, B256),
+    logs: &[alloy_primitives::Log],
+    first: u64,
+) -> Vec<Log> {
+    let logs = logs.iter().zip(first..).map(|(log, log_index)| Log {
+        inner: log.clone(),
+        block_hash: Some(hash),
+        block_number: Some(header.number),
+        block_timestamp: Some(header.timestamp),
+        transaction_hash: Some(transaction),
+        transaction_index: Some(index as u64),
+        log_index: Some(log_index),
+        removed: false,
+    });
+    logs.collect()
+}
+
 /// The logs of a block in RPC form, by transaction.
 pub(crate) fn block_logs(
     header: &alloy_consensus::Header,
@@ -110,26 +169,13 @@ pub(crate) fn block_logs(
     transactions: &[B256],
     receipts: &[StoredReceipt],
 ) -> Vec<Vec<Log>> {
-    let mut log_index = 0;
-    let mut result = Vec::with_capacity(receipts.len());
-    for (index, (receipt, transaction)) in receipts.iter().zip(transactions).enumerate() {
-        let mut logs = Vec::with_capacity(receipt.logs.len());
-        for log in &receipt.logs {
-            logs.push(Log {
-                inner: log.clone(),
-                block_hash: Some(hash),
-                block_number: Some(header.number),
-                block_timestamp: Some(header.timestamp),
-                transaction_hash: Some(*transaction),
-                transaction_index: Some(index as u64),
-                log_index: Some(log_index),
-                removed: false,
-            });
-            log_index += 1;
-        }
-        result.push(logs);
-    }
-    result
+    let mut first = 0;
+    let all = receipts.iter().zip(transactions).enumerate().map(|(index, (receipt, transaction))| {
+        let logs = transaction_logs(header, hash, (index, *transaction), &receipt.logs, first);
+        first += logs.len() as u64;
+        logs
+    });
+    all.collect()
 }
 
 /// All receipts of a block in RPC form.
@@ -139,33 +185,51 @@ pub(crate) fn rpc_receipts(
     senders: &[Address],
     receipts: &[StoredReceipt],
 ) -> Vec<RpcReceipt> {
-    let hashes: Vec<B256> = block.transactions.iter().map(|transaction| *transaction.tx_hash()).collect();
-    let logs = block_logs(&block.header, hash, &hashes, receipts);
-    let mut before = 0;
-    let mut result = Vec::with_capacity(receipts.len());
-    for (index, (((transaction, sender), stored), logs)) in
-        block.transactions.iter().zip(senders).zip(receipts).zip(logs).enumerate()
-    {
-        let gas_used = stored.cumulative_gas.saturating_sub(before);
-        before = stored.cumulative_gas;
-        let receipt = Receipt { status: stored.success.into(), cumulative_gas_used: stored.cumulative_gas, logs };
-        let bloom = *stored.envelope().logs_bloom();
-        let kind = TxType::try_from(transaction.ty()).unwrap_or(TxType::Legacy);
-        let inner = ReceiptEnvelope::from_typed(kind, ReceiptWithBloom { receipt, logs_bloom: bloom });
-        result.push(TransactionReceipt {
-            inner,
-            transaction_hash: *transaction.tx_hash(),
-            transaction_index: Some(index as u64),
-            block_hash: Some(hash),
-            block_number: Some(block.header.number),
-            gas_used,
-            effective_gas_price: transaction.effective_gas_price(block.header.base_fee_per_gas),
-            blob_gas_used: None,
-            blob_gas_price: None,
-            from: *sender,
-            to: transaction.to(),
-            contract_address: transaction.is_create().then(|| sender.create(transaction.nonce())),
-        });
+    let (mut gas, mut logs) = (0, 0);
+    let all = block.transactions.iter().zip(senders).zip(receipts).enumerate();
+    all.map(|(index, ((transaction, sender), stored))| {
+        let receipt = rpc_receipt(&block.header, hash, (index, transaction, *sender), stored, (gas, logs));
+        gas = stored.cumulative_gas;
+        logs += stored.logs.len() as u64;
+        receipt
+    })
+    .collect()
+}
+
+/// One receipt of a block in RPC form, without making the others.
+pub(crate) fn rpc_receipt_at(full: &FullBlock, receipts: &[StoredReceipt], index: usize) -> Option<RpcReceipt> {
+    let (transaction, sender) = full.block.transactions.get(index).zip(full.senders.get(index))?;
+    let (earlier, rest) = receipts.split_at_checked(index)?;
+    let gas = earlier.last().map_or(0, |receipt| receipt.cumulative_gas);
+    let logs = earlier.iter().map(|receipt| receipt.logs.len() as u64).sum();
+    let transaction = (index, transaction, *sender);
+    Some(rpc_receipt(&full.block.header, full.hash, transaction, rest.first()?, (gas, logs)))
+}
+
+/// A receipt in RPC form; `before` is the gas and the number of logs of the transactions before it.
+fn rpc_receipt(
+    header: &alloy_consensus::Header,
+    hash: B256,
+    (index, transaction, sender): (usize, &ChainTransaction, Address),
+    stored: &StoredReceipt,
+    before: (u64, u64),
+) -> RpcReceipt {
+    let logs = transaction_logs(header, hash, (index, *transaction.tx_hash()), &stored.logs, before.1);
+    let receipt = Receipt { status: stored.success.into(), cumulative_gas_used: stored.cumulative_gas, logs };
+    let bloom = *stored.envelope().logs_bloom();
+    let kind = TxType::try_from(transaction.ty()).unwrap_or(TxType::Legacy);
+    TransactionReceipt {
+        inner: ReceiptEnvelope::from_typed(kind, ReceiptWithBloom { receipt, logs_bloom: bloom }),
+        transaction_hash: *transaction.tx_hash(),
+        transaction_index: Some(index as u64),
+        block_hash: Some(hash),
+        block_number: Some(header.number),
+        gas_used: stored.cumulative_gas.saturating_sub(before.0),
+        effective_gas_price: transaction.effective_gas_price(header.base_fee_per_gas),
+        blob_gas_used: None,
+        blob_gas_price: None,
+        from: sender,
+        to: transaction.to(),
+        contract_address: transaction.is_create().then(|| sender.create(transaction.nonce())),
     }
-    result
 }

@@ -72,6 +72,11 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     Ok(())
 }
 
+/// Only struct logs hold every instruction in memory; other tracers are bounded by time.
+fn for_tracer(options: &GethDebugTracingOptions, budget: Budget) -> Budget {
+    if options.tracer.is_some() { Budget { steps: u64::MAX, ..budget } } else { budget }
+}
+
 /// Traces a transaction of a replay, and lets the next one see what it did.
 fn trace(
     replay: &mut Replay<'_>,
@@ -79,6 +84,7 @@ fn trace(
     options: GethDebugTracingOptions,
     budget: Budget,
 ) -> Result<GethTrace> {
+    let budget = for_tracer(&options, budget);
     let inspector = DebugInspector::new(options).map_err(|error| errors::invalid_params(error.to_string()))?;
     let traced = replay.inspect(transaction, Watchdog::new(inspector, budget), |seen| geth_trace(seen, &info));
     traced.map_err(errors::call)?
@@ -135,6 +141,7 @@ fn trace_call(
     budget: Budget,
 ) -> Result<GethTrace> {
     let overrides = (options.state_overrides, options.block_overrides);
+    let budget = for_tracer(&options.tracing_options, budget);
     let inspector =
         DebugInspector::new(options.tracing_options).map_err(|error| errors::invalid_params(error.to_string()))?;
     context.on_block(block, overrides, |calls| {
@@ -150,11 +157,11 @@ fn block_of(context: &RpcContext, id: BlockId) -> Result<alloy_consensus::Block<
     let height = context.height_of(Some(id))?;
     let full = context.full_block(height)?.ok_or_else(|| errors::server(format!("block {height} is not kept")))?;
     let body = BlockBody {
-        transactions: full.block.transactions,
+        transactions: full.block.transactions.clone(),
         ommers: Vec::new(),
         withdrawals: full.block.header.withdrawals_root.map(|_| Withdrawals::default()),
     };
-    Ok(alloy_consensus::Block { header: full.block.header, body })
+    Ok(alloy_consensus::Block { header: full.block.header.clone(), body })
 }
 
 fn raw_receipts(context: &RpcContext, id: BlockId) -> Result<Vec<Bytes>> {

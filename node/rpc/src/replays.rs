@@ -29,7 +29,7 @@ impl Drop for Abandon {
 }
 
 impl RpcContext {
-    /// [`RpcContext::heavy`] for work that ends early when the client leaves or its budget is used up.
+    /// [`RpcContext::slow`] for work that ends early when the client leaves or its budget is used up.
     pub(crate) async fn budgeted<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self, Budget) -> Result<T> + Send + 'static,
@@ -37,7 +37,7 @@ impl RpcContext {
         let abandoned = Arc::new(AtomicBool::new(false));
         let _guard = Abandon(Arc::clone(&abandoned));
         let (timeout, steps) = (self.config.trace_timeout_ms, self.config.max_trace_steps);
-        self.heavy(move |context| {
+        self.slow(move |context| {
             let deadline = Instant::now() + Duration::from_millis(timeout);
             work(context, Budget { deadline, steps, abandoned })
         })

@@ -1,10 +1,12 @@
 //! The server: one port for HTTP and WebSocket.
 
+use crate::config::NAMESPACES;
 use crate::context::RpcContext;
 use crate::errors::Error;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::core::traits::IdProvider;
+use jsonrpsee::server::middleware::http::HostFilterLayer;
 use jsonrpsee::server::{BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle};
 use jsonrpsee::types::{ErrorObjectOwned, SubscriptionId};
 use std::collections::BTreeMap;
@@ -69,10 +71,37 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::simulate::register(&mut module)?;
     crate::debug::register(&mut module)?;
     crate::trace::register(&mut module)?;
+    crate::discover::register(&mut module)?;
     let modules: BTreeMap<String, String> =
         module.method_names().filter_map(|name| Some((name.split_once('_')?.0.to_owned(), "1.0".to_owned()))).collect();
     module.register_method("rpc_modules", move |_, _, _| Ok::<_, ErrorObjectOwned>(modules.clone()))?;
     Ok(module)
+}
+
+/// Takes out the methods of namespaces that are not served.
+fn restrict(module: &mut RpcModule<RpcContext>, namespaces: &[String]) -> Result<(), Error> {
+    if let Some(unknown) = namespaces.iter().find(|name| !NAMESPACES.contains(&name.as_str())) {
+        return Err(Error::Config(format!(
+            "there is no namespace {unknown:?}: the node knows {}",
+            NAMESPACES.join(", ")
+        )));
+    }
+    let served = |name: &str| {
+        let space = name.split(['_', '.']).next().unwrap_or(name);
+        namespaces.iter().any(|namespace| namespace == space)
+    };
+    let others: Vec<&'static str> = module.method_names().filter(|name| !served(name)).collect();
+    for name in others {
+        module.remove_method(name);
+    }
+    Ok(())
+}
+
+fn host_filter(hosts: &[String]) -> Result<HostFilterLayer, Error> {
+    if hosts.is_empty() {
+        return Ok(HostFilterLayer::disable());
+    }
+    HostFilterLayer::new(hosts.iter().map(String::as_str)).map_err(|error| Error::Config(format!("rpc.hosts: {error}")))
 }
 
 fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Error> {
@@ -124,7 +153,8 @@ pub async fn start(context: RpcContext) -> Result<RpcServer, Error> {
         )
         .set_id_provider(HexIds::default())
         .build();
-    let middleware = tower::ServiceBuilder::new().option_layer(cors(&settings.cors)?);
+    let middleware =
+        tower::ServiceBuilder::new().layer(host_filter(&settings.hosts)?).option_layer(cors(&settings.cors)?);
     let server = Server::builder()
         .set_config(config)
         .set_http_middleware(middleware)
@@ -132,7 +162,8 @@ pub async fn start(context: RpcContext) -> Result<RpcServer, Error> {
         .await
         .map_err(|error| listen(&error))?;
     let address = server.local_addr().map_err(|error| listen(&error))?;
-    let module = module(context).map_err(|error| Error::Config(error.to_string()))?;
+    let mut module = module(context).map_err(|error| Error::Config(error.to_string()))?;
+    restrict(&mut module, &settings.namespaces)?;
     let handle = server.start(module);
     Ok(RpcServer { handle, address })
 }

@@ -22,7 +22,12 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         let mut sequence = params.sequence();
         let payload: SimulatePayload = sequence.next()?;
         let block: Option<BlockId> = sequence.optional_next()?;
-        context.budgeted(move |context, budget| simulate(context, payload, block, &budget)).await
+        context
+            .budgeted(move |context, budget| {
+                let budget = Budget { steps: u64::MAX, ..budget };
+                simulate(context, payload, block, &budget)
+            })
+            .await
     })?;
     Ok(())
 }

@@ -105,6 +105,11 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     Ok(())
 }
 
+/// Only `vmTrace` holds every instruction in memory; the other types are bounded by time.
+fn for_types(types: &Types, budget: Budget) -> Budget {
+    if types.contains(&TraceType::VmTrace) { budget } else { Budget { steps: u64::MAX, ..budget } }
+}
+
 /// Call traces of one transaction, which the next one sees done.
 fn call_traces(
     replay: &mut Replay<'_>,
@@ -112,6 +117,7 @@ fn call_traces(
     budget: Budget,
 ) -> Result<Vec<LocalizedTransactionTrace>> {
     let inspector = TracingInspector::new(TracingInspectorConfig::default_parity());
+    let budget = Budget { steps: u64::MAX, ..budget };
     let look = |seen: Inspected<'_, '_, Watchdog<TracingInspector>>| {
         let gas = seen.result.result.tx_gas_used();
         let builder = seen.inspector.inner.with_transaction_gas_used(gas).into_parity_builder();
@@ -123,6 +129,7 @@ fn call_traces(
 /// The traces of the wanted types.
 fn results(replay: &mut Replay<'_>, transaction: TxEnv, types: &Types, budget: Budget) -> Result<TraceResults> {
     let inspector = TracingInspector::new(TracingInspectorConfig::from_parity_config(types));
+    let budget = for_types(types, budget);
     replay.inspect(transaction, Watchdog::new(inspector, budget), |seen| shown(seen, types)).map_err(errors::call)?
 }
 
@@ -190,7 +197,7 @@ fn calls(
         let mut all = Vec::with_capacity(list.len());
         for (request, types) in list {
             let inspector = TracingInspector::new(TracingInspectorConfig::from_parity_config(&types));
-            let watched = Watchdog::new(inspector, budget.clone());
+            let watched = Watchdog::new(inspector, for_types(&types, budget.clone()));
             let result = calls.inspect(&mut sequence, request, watched, |seen| shown(seen, &types));
             all.push(result.map_err(errors::call)??);
         }

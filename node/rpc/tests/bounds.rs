@@ -1,4 +1,4 @@
-//! What the server does when its queues are full: subscribers that lag, heavy calls that wait.
+//! What the server does when its queues are full: subscribers that lag, heavy calls that wait. Also that all of it is described.
 
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Signature, TxKind};
@@ -13,8 +13,10 @@ use jsonrpsee::core::client::{ClientT, Subscription, SubscriptionClientT};
 use jsonrpsee::rpc_params;
 use jsonrpsee::ws_client::{WsClient, WsClientBuilder};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, broadcast};
 
 struct Alone;
@@ -47,7 +49,7 @@ struct Served {
     block: Arc<ExecutedBlock>,
 }
 
-async fn served(heavy: usize) -> Served {
+fn context(heavy: usize) -> (RpcContext, Arc<ExecutedBlock>) {
     let address = SecretKey::from_bytes(&[7; 32]).unwrap().address();
     let validator = GenesisValidator { address, owner: address, power: 1_000, bridge: None };
     let spec = ChainSpec::new(Preset::Local, 1_700_000_000, vec![validator]).unwrap();
@@ -72,14 +74,21 @@ async fn served(heavy: usize) -> Served {
         node: Arc::new(Alone),
         bridge: None,
         config: RpcConfig { listen: "127.0.0.1:0".parse().unwrap(), ..RpcConfig::default() },
-        heads: heads.clone(),
-        pending: pending.clone(),
+        heads,
+        pending,
         version: "test".into(),
+        blocks: bttc_rpc::BlockCache::default(),
         filters: bttc_rpc::Filters::default(),
         heavy: Arc::new(Semaphore::new(heavy)),
+        slow: Arc::new(Semaphore::new(1)),
     };
-    let server = bttc_rpc::start(context).await.unwrap();
-    Served { server, heads, pending, block }
+    (context, block)
+}
+
+async fn served(heavy: usize) -> Served {
+    let (context, block) = context(heavy);
+    let (heads, pending) = (context.heads.clone(), context.pending.clone());
+    Served { server: bttc_rpc::start(context).await.unwrap(), heads, pending, block }
 }
 
 impl Served {
@@ -165,4 +174,54 @@ async fn heavy_calls_beyond_the_bound_wait_for_their_turn() {
     for result in futures::future::join_all(calls).await {
         assert_eq!(result.unwrap(), "0x");
     }
+}
+
+/// Every method is described, and nothing else is; the page of the documentation is that of the program.
+#[tokio::test]
+async fn every_method_is_described() {
+    let methods = bttc_rpc::methods(context(1).0).unwrap();
+    let document: Value = methods.call("rpc.discover", rpc_params![]).await.unwrap();
+    let described: BTreeSet<&str> =
+        document["methods"].as_array().unwrap().iter().map(|method| method["name"].as_str().unwrap()).collect();
+    assert_eq!(described.len(), bttc_rpc::discover::names().count(), "a method is described twice");
+    let registered: BTreeSet<&str> = methods.method_names().collect();
+    let differ: Vec<_> = registered.symmetric_difference(&described).collect();
+    assert!(differ.is_empty(), "described or registered alone: {differ:?}");
+
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rpc.md");
+    let page = bttc_rpc::discover::markdown();
+    if std::env::var("BTTC_WRITE_DOCS").is_ok() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), page, "BTTC_WRITE_DOCS=1 writes docs/rpc.md anew");
+}
+
+/// A request with a foreign `Host`, and one for a namespace that is not served.
+#[tokio::test]
+async fn foreign_hosts_and_closed_namespaces_are_refused() {
+    let (mut context, _) = context(1);
+    context.config.hosts = vec!["node.example:*".into()];
+    context.config.namespaces = vec!["eth".into(), "rpc".into()];
+    let server = bttc_rpc::start(context).await.unwrap();
+    let ask = |host: &'static str, method: &'static str| {
+        let address = server.address();
+        async move {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[]}}"#);
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let head = "Content-Type: application/json\r\nConnection: close";
+            let length = body.len();
+            let request =
+                format!("POST / HTTP/1.1\r\nHost: {host}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    };
+    assert!(ask("node.example:8545", "eth_chainId").await.contains(r#""result":"0x539""#));
+    assert!(ask("evil.example:8545", "eth_chainId").await.starts_with("HTTP/1.1 403"));
+    assert!(ask("node.example", "debug_getBadBlocks").await.contains("-32601"));
+    let (mut other, _) = self::context(1);
+    other.config.namespaces = vec!["personal".into()];
+    assert!(bttc_rpc::start(other).await.unwrap_err().to_string().contains("personal"));
 }
