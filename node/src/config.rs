@@ -119,6 +119,8 @@ pub(crate) struct RpcSection {
     pub(crate) gas_cap: u64,
     /// Blocks of a log query.
     pub(crate) max_log_blocks: u64,
+    /// Blocks that one log query may read: those that the search index names.
+    pub(crate) max_log_reads: u64,
     /// Logs of a log query.
     pub(crate) max_logs: usize,
     /// Traces and simulations at a time.
@@ -149,6 +151,7 @@ impl Default for RpcSection {
             max_subscriptions: limits.max_subscriptions,
             gas_cap: limits.gas_cap,
             max_log_blocks: limits.max_log_blocks,
+            max_log_reads: limits.max_log_reads,
             max_logs: limits.max_logs,
             trace_requests: limits.trace_requests,
             max_trace_steps: limits.max_trace_steps,

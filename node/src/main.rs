@@ -16,6 +16,7 @@ mod metrics;
 mod node;
 mod ops;
 mod reporter;
+mod search;
 mod shell;
 mod signer;
 mod snapshots;

@@ -307,6 +307,8 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         move || executor.next_base_fee().is_ok_and(|fee| pool.has_executable(fee))
     });
     let server = if config.rpc.enabled {
+        let follow = crate::search::follow(Arc::clone(executor.store()), heads.subscribe());
+        tasks.push(watched("search index", halt_sender.clone(), follow));
         let rpc_config = rpc_config(&config)?;
         let heavy = Arc::new(Semaphore::new(rpc_config.heavy_requests.max(1)));
         let slow = Arc::new(Semaphore::new(rpc_config.trace_requests.max(1)));
@@ -547,6 +549,7 @@ fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
         max_subscriptions: section.max_subscriptions,
         gas_cap: section.gas_cap,
         max_log_blocks: section.max_log_blocks,
+        max_log_reads: section.max_log_reads,
         max_logs: section.max_logs,
         trace_requests: section.trace_requests,
         max_trace_steps: section.max_trace_steps,

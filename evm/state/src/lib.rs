@@ -19,6 +19,7 @@ mod error;
 mod history;
 mod kv;
 mod prepare;
+mod search;
 mod simulated;
 pub mod snapshot;
 mod store;
@@ -33,6 +34,7 @@ pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemoryStore, Table, Visitor
 #[cfg(feature = "rocksdb")]
 pub use kv::{RocksOptions, RocksStore};
 pub use prepare::PreparedState;
+pub use search::{SECTION_BLOCKS, SearchKind, search_name};
 pub use store::{Head, SCHEMA_VERSION, StateStore, StoreOptions};
 pub use trie::{EMPTY_ROOT_HASH, Proof, verify_account_proof};
 pub use view::{StateRead, StateView};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 /// All namespaces. A server for everybody does well without `debug`, `trace` and `txpool`.
-pub const NAMESPACES: [&str; 8] = ["eth", "net", "web3", "rpc", "txpool", "debug", "trace", "bttc"];
+pub const NAMESPACES: [&str; 9] = ["eth", "net", "web3", "rpc", "txpool", "debug", "trace", "ots", "bttc"];
 
 /// Configuration.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct RpcConfig {
     pub gas_cap: u64,
     /// Blocks that one log query may span.
     pub max_log_blocks: u64,
+    /// Blocks that one log query may read: those that the index or the headers' blooms name.
+    pub max_log_reads: u64,
     /// Logs that one query may return.
     pub max_logs: usize,
     /// Traces and simulations at the same time; more wait. They do not take the places of calls.
@@ -62,7 +64,8 @@ impl Default for RpcConfig {
             max_batch: 1_000,
             max_subscriptions: 128,
             gas_cap: 50_000_000,
-            max_log_blocks: 10_000,
+            max_log_blocks: 1_000_000,
+            max_log_reads: 10_000,
             max_logs: 20_000,
             trace_requests: 1,
             max_trace_steps: 400_000,

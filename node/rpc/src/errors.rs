@@ -44,6 +44,11 @@ pub(crate) fn limit(message: impl Into<String>, data: serde_json::Value) -> Erro
     ErrorObjectOwned::owned(LIMIT, message, Some(data))
 }
 
+/// Something below the lowest height that is kept was asked for.
+pub(crate) fn pruned(message: impl Into<String>, lowest: u64) -> ErrorObjectOwned {
+    ErrorObjectOwned::owned(4444, message, Some(serde_json::json!({ "lowest": format!("0x{lowest:x}") })))
+}
+
 pub(crate) fn internal(error: impl std::fmt::Display) -> ErrorObjectOwned {
     tracing::error!(%error, "request failed");
     ErrorObjectOwned::owned(-32_603, error.to_string(), None::<()>)

@@ -2,7 +2,7 @@
 
 use crate::context::RpcContext;
 use crate::errors;
-use crate::logs::{check_size, logs};
+use crate::logs::{check_size, collect, logs};
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{B256, U256};
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
@@ -98,7 +98,7 @@ enum Changes {
 
 /// What is to be read for a poll, outside the lock.
 enum Work {
-    Logs(Box<Filter>),
+    Logs(Box<Filter>, u64, u64),
     Blocks(u64, u64),
     Done(Vec<B256>),
 }
@@ -156,8 +156,7 @@ fn changes(context: &RpcContext, id: U256) -> Result<Changes> {
                 return Work::Done(Vec::new());
             }
             *next = to + 1;
-            let range = FilterBlockOption::Range { from_block: Some(from.into()), to_block: Some(to.into()) };
-            Work::Logs(Box::new(Filter { block_option: range, ..(**filter).clone() }))
+            Work::Logs(filter.clone(), from, to)
         }
         Kind::Blocks { next } => {
             let (from, to) = (*next, head.min(next.saturating_add(span - 1)));
@@ -177,7 +176,22 @@ fn changes(context: &RpcContext, id: U256) -> Result<Changes> {
         }
     })?;
     match work {
-        Work::Logs(filter) => logs(context, &filter).map(Changes::Logs),
+        Work::Logs(filter, from, to) => {
+            let found = collect(context, &filter, from, to);
+            let reached = match &found {
+                Ok(found) => found.stopped.as_ref().map(|stop| stop.height),
+                Err(_) => Some(from),
+            };
+            if let Some(reached) = reached {
+                // What was not searched is the next poll's. Only the filter's owner polls, so nobody has moved on meanwhile.
+                context.filters.with(id, |kind| {
+                    if let Kind::Logs { next, .. } = kind {
+                        *next = reached;
+                    }
+                })?;
+            }
+            found.map(|found| Changes::Logs(found.logs))
+        }
         Work::Done(hashes) => Ok(Changes::Hashes(hashes)),
         Work::Blocks(from, to) => {
             let mut hashes = Vec::new();

@@ -3,6 +3,7 @@
 use crate::context::RpcContext;
 use crate::convert::block_logs;
 use crate::errors;
+use crate::search::{Wanted, candidates};
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 use bttc_executor::StoredReceipt;
@@ -61,35 +62,76 @@ pub(crate) fn logs(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>> {
         });
         return Err(errors::limit(format!("query spans {} blocks, at most {limit} at once", to - from + 1), data));
     }
-    let store = context.executor.store();
-    let mut found = Vec::new();
-    for height in from..=to {
-        let Some(header) = store.header(height).map_err(errors::store)? else { continue };
-        if !filter.matches_bloom(header.logs_bloom) {
-            continue;
-        }
-        let Some(receipts) = context.stored_receipts(height)? else {
-            let lowest = store.lowest_block().map_err(errors::store)?;
-            let data = serde_json::json!({ "lowest": format!("0x{lowest:x}") });
-            return Err(ErrorObjectOwned::owned(4444, format!("receipts of block {height} are pruned"), Some(data)));
-        };
-        if receipts.iter().all(|receipt| receipt.logs.is_empty()) {
-            continue;
-        }
-        let Some(block) = store.block(height).map_err(errors::store)? else { continue };
-        let hashes: Vec<B256> = block.transactions.iter().map(|transaction| *transaction.tx_hash()).collect();
-        found.extend(matching(filter, &header, header.hash_slow(), &hashes, &receipts));
-        if found.len() > context.config.max_logs {
-            let data = serde_json::json!({
-                "limit": context.config.max_logs,
-                "from": format!("0x{from:x}"),
-                "to": format!("0x{:x}", height.saturating_sub(1).max(from)),
-            });
-            let message = format!("query returns more than {} logs", context.config.max_logs);
-            return Err(errors::limit(message, data));
+    let found = collect(context, filter, from, to)?;
+    match found.stopped {
+        None => Ok(found.logs),
+        Some(stop) => {
+            let end = format!("0x{:x}", stop.height.saturating_sub(1).max(from));
+            let data = serde_json::json!({ "limit": stop.limit, "from": format!("0x{from:x}"), "to": end });
+            Err(errors::limit(stop.message, data))
         }
     }
+}
+
+/// What a search found, and where a limit ended it.
+pub(crate) struct Found {
+    pub(crate) logs: Vec<Log>,
+    pub(crate) stopped: Option<Stop>,
+}
+
+/// A limit was reached: the blocks before this height are searched.
+pub(crate) struct Stop {
+    pub(crate) height: u64,
+    limit: u64,
+    message: String,
+}
+
+/// Searches a range of heights.
+pub(crate) fn collect(context: &RpcContext, filter: &Filter, from: u64, to: u64) -> Result<Found> {
+    let store = context.executor.store();
+    let lowest = store.lowest_block().map_err(errors::store)?;
+    // The genesis block is always kept and has no logs.
+    if from.max(1) < lowest {
+        return Err(errors::pruned(format!("receipts of block {from} are pruned"), lowest));
+    }
+    let mut found = Found { logs: Vec::new(), stopped: None };
+    let (mut read, most_reads, most_logs) = (0, context.config.max_log_reads, context.config.max_logs);
+    candidates(context, from..=to, &Wanted::of(filter), false, |height, _| {
+        read += 1;
+        if read > most_reads {
+            let message = format!("query has to read more than {most_reads} blocks");
+            found.stopped = Some(Stop { height, limit: most_reads, message });
+            return Ok(false);
+        }
+        let logs = of_block(context, filter, height, lowest)?;
+        // A block is not divided: the first may hold more.
+        if found.logs.len() + logs.len() > most_logs && !found.logs.is_empty() {
+            let message = format!("query returns more than {most_logs} logs");
+            found.stopped = Some(Stop { height, limit: most_logs as u64, message });
+            return Ok(false);
+        }
+        found.logs.extend(logs);
+        Ok(true)
+    })?;
     Ok(found)
+}
+
+/// The logs of a stored block that a filter wants.
+fn of_block(context: &RpcContext, filter: &Filter, height: u64, lowest: u64) -> Result<Vec<Log>> {
+    let store = context.executor.store();
+    let Some(header) = store.header(height).map_err(errors::store)? else { return Ok(Vec::new()) };
+    if !filter.matches_bloom(header.logs_bloom) {
+        return Ok(Vec::new());
+    }
+    let Some(receipts) = context.stored_receipts(height)? else {
+        return Err(errors::pruned(format!("receipts of block {height} are pruned"), lowest.max(height + 1)));
+    };
+    if receipts.iter().all(|receipt| receipt.logs.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let Some(block) = store.block(height).map_err(errors::store)? else { return Ok(Vec::new()) };
+    let hashes: Vec<B256> = block.transactions.iter().map(|transaction| *transaction.tx_hash()).collect();
+    Ok(matching(filter, &header, header.hash_slow(), &hashes, &receipts))
 }
 
 /// The logs of a block that a filter wants.

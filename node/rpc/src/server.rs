@@ -71,6 +71,7 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::simulate::register(&mut module)?;
     crate::debug::register(&mut module)?;
     crate::trace::register(&mut module)?;
+    crate::otterscan::register(&mut module)?;
     crate::discover::register(&mut module)?;
     let modules: BTreeMap<String, String> =
         module.method_names().filter_map(|name| Some((name.split_once('_')?.0.to_owned(), "1.0".to_owned()))).collect();

@@ -138,7 +138,7 @@ fn shown(seen: Inspected<'_, '_, Watchdog<TracingInspector>>, types: &Types) -> 
     builder.into_trace_results_with_state(&seen.result, types, seen.before).map_err(errors::internal)
 }
 
-fn transaction_traces(
+pub(crate) fn transaction_traces(
     context: &RpcContext,
     hash: B256,
     budget: Budget,
@@ -150,7 +150,11 @@ fn transaction_traces(
     })
 }
 
-fn block_traces(context: &RpcContext, height: u64, budget: &Budget) -> Result<Vec<LocalizedTransactionTrace>> {
+pub(crate) fn block_traces(
+    context: &RpcContext,
+    height: u64,
+    budget: &Budget,
+) -> Result<Vec<LocalizedTransactionTrace>> {
     // Nothing ran in the first block.
     if height == 0 {
         return Ok(Vec::new());

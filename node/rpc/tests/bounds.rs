@@ -1,5 +1,8 @@
 //! What the server does when its queues are full: subscribers that lag, heavy calls that wait. Also that all of it is described.
 
+mod hostile;
+mod search;
+
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Signature, TxKind};
 use bttc_executor::{BuildInput, ExecutedBlock, Executor, TransactionSource, Verdict};
@@ -65,13 +68,18 @@ fn context(heavy: usize) -> (RpcContext, Arc<ExecutedBlock>) {
             source: &mut Nothing,
         })
         .unwrap();
+    (served_context(executor, Arc::new(Alone), heavy), block)
+}
+
+/// What methods work on, for a chain without a network.
+fn served_context(executor: Arc<Executor>, node: Arc<dyn NodeApi>, heavy: usize) -> RpcContext {
     let limits = ChainLimits { chain_id: 1337, gas_cap: 1 << 24, gas_limit: 1 << 24, min_base_fee: 1 };
     let (heads, _) = broadcast::channel(64);
     let (pending, _) = broadcast::channel(4_096);
-    let context = RpcContext {
+    RpcContext {
         executor,
         pool: Arc::new(Pool::new(PoolConfig::default(), limits)),
-        node: Arc::new(Alone),
+        node,
         bridge: None,
         config: RpcConfig { listen: "127.0.0.1:0".parse().unwrap(), ..RpcConfig::default() },
         heads,
@@ -81,8 +89,7 @@ fn context(heavy: usize) -> (RpcContext, Arc<ExecutedBlock>) {
         filters: bttc_rpc::Filters::default(),
         heavy: Arc::new(Semaphore::new(heavy)),
         slow: Arc::new(Semaphore::new(1)),
-    };
-    (context, block)
+    }
 }
 
 async fn served(heavy: usize) -> Served {

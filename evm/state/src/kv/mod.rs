@@ -33,6 +33,7 @@ use crate::Error;
 /// | `Preimages` | keccak(address) | address | commit; for dumps and debugging |
 /// | `Events` | height | what the modules' hooks did (the executor's encoding) | commit |
 /// | `SetChanges` | epoch, 8 bytes | proof of the epoch's set (`bttc_genesis::SetChange`) | after the commit that fixes it; never deleted |
+/// | `Search` | section, 8 bytes, then a hash of the value, 8 bytes | places of the blocks in the section, one byte each | the search index, behind the head |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// See the table above; so for all.
@@ -73,11 +74,13 @@ pub enum Table {
     Events,
     #[allow(missing_docs)]
     SetChanges,
+    #[allow(missing_docs)]
+    Search,
 }
 
 impl Table {
     /// All tables, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Meta,
         Self::Headers,
         Self::Blocks,
@@ -97,6 +100,7 @@ impl Table {
         Self::Preimages,
         Self::Events,
         Self::SetChanges,
+        Self::Search,
     ];
 
     /// The column family's name.
@@ -121,6 +125,7 @@ impl Table {
             Self::Preimages => "preimages",
             Self::Events => "events",
             Self::SetChanges => "set_changes",
+            Self::Search => "search",
         }
     }
 

@@ -52,7 +52,9 @@ fn table_options(table: Table, options: &RocksOptions, cache: &Cache) -> Options
         _ => DBCompressionType::Lz4,
     });
     let buffer = match table {
-        Table::Meta | Table::BlockNumbers | Table::Headers | Table::Preimages => options.write_buffer_bytes / 8,
+        Table::Meta | Table::BlockNumbers | Table::Headers | Table::Preimages | Table::Search => {
+            options.write_buffer_bytes / 8
+        }
         _ => options.write_buffer_bytes,
     };
     result.set_write_buffer_size(buffer.max(1 << 20));
