@@ -8,6 +8,7 @@
 
 mod dev;
 mod error;
+mod ethereum;
 mod file;
 mod light;
 mod params;
@@ -23,8 +24,8 @@ pub use params::{
     BTT, BridgeSettings, ChainParams, Group, MAX_BRIDGE_MEMBERS, PARAMETERS, Parameter, ParameterInfo, Preset,
 };
 pub use predeploys::{
-    BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, MODULE_ADDRESSES, MODULE_STUB, REWARD_POOL_SLOT, REWARDS_ADDRESS,
-    STAKING_ADDRESS, SYSTEM_CALLER, WRAPPED_PREFIX, predeploys, wrapped_address,
+    BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, MODULE_ADDRESSES, MODULE_STUB, PERMIT2_ADDRESS, REWARD_POOL_SLOT,
+    REWARDS_ADDRESS, STAKING_ADDRESS, SYSTEM_CALLER, WBTT_ADDRESS, WRAPPED_PREFIX, predeploys, wrapped_address,
 };
 pub use rules::{BlobSchedule, EthereumRules, EvmFork, Rules};
 pub use spec::{ChainSpec, KNOWN_FORKS};

@@ -30,7 +30,7 @@ impl ChainSpec {
     /// # Errors
     /// [`Error::Invalid`].
     pub fn new(preset: Preset, timestamp: u64, validators: Vec<GenesisValidator>) -> Result<Self, Error> {
-        let mut alloc = predeploys();
+        let mut alloc = predeploys(preset.chain_id());
         let mut supply =
             Supply { reserve: U256::ZERO, reward_pool: U256::ZERO, tron_supply: U256::ZERO, tron_locked: U256::ZERO };
         if preset == Preset::Local {
@@ -152,10 +152,12 @@ impl ChainSpec {
             return Err(Error::invalid("timestamp", "is after the year 9999; it is in seconds"));
         }
         self.validate_validators()?;
-        for (address, required) in predeploys() {
+        for (address, required) in predeploys(self.chain_id()) {
             let found = self.genesis.alloc.get(&address);
-            if found.and_then(|account| account.code.as_ref()) != required.code.as_ref() {
-                return Err(Error::invalid("alloc", format!("system account {address} is missing or has other code")));
+            let same = found.is_some_and(|found| (&found.code, &found.storage) == (&required.code, &required.storage));
+            if !same {
+                let what = format!("predeployed account {address} is missing, or has other code or slots");
+                return Err(Error::invalid("alloc", what));
             }
         }
         self.validate_bridge()?;
@@ -350,7 +352,7 @@ mod tests {
         let mut spec = ChainSpec::new(Preset::Local, 0, validators(1)).unwrap();
         spec.bttc.preset = Preset::Donau;
         spec.genesis.config.chain_id = Preset::Donau.chain_id();
-        spec.genesis.alloc = predeploys();
+        spec.genesis.alloc = predeploys(Preset::Donau.chain_id());
         let stake = spec.genesis_stake();
         let more = |units: u64| stake + U256::from(units);
         spec.bttc.supply.tron_supply = more(1_000);

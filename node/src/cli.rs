@@ -107,8 +107,22 @@ pub(crate) struct InitArgs {
     /// Create validator keys too: consensus, bridge, owner and reporting.
     #[arg(long)]
     pub(crate) validator: bool,
+    /// What is kept: archive (all state, all blocks), full (state of 100,000 heights, 2,000,000 blocks) or minimal (1,000 and 50,000).
+    #[arg(long, default_value = "full")]
+    pub(crate) history: History,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
+}
+
+/// How much a node keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum History {
+    /// Everything.
+    Archive,
+    /// What most dApps ask for.
+    Full,
+    /// What a validator needs.
+    Minimal,
 }
 
 /// `keys` commands.

@@ -76,6 +76,7 @@ fn init(args: &InitArgs) -> eyre::Result<()> {
     if preset == Preset::Local {
         config.consensus = ConsensusSection::local();
     }
+    config.state.keep(args.history);
     if let Some(file) = &args.password.password_file {
         config.keys.password_file = std::fs::canonicalize(file)?.display().to_string();
     }

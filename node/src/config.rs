@@ -97,6 +97,9 @@ impl Default for P2pSection {
 pub(crate) struct RpcSection {
     /// Whether it is served.
     pub(crate) enabled: bool,
+    /// For everybody: without `debug`, `trace`, `ots` and `txpool`, and with limits that one client cannot hurt others within. Lower
+    /// limits than those stay.
+    pub(crate) public: bool,
     /// Address for HTTP and WebSocket.
     pub(crate) listen: String,
     /// Origins that browsers may call from; `*` for all.
@@ -139,6 +142,7 @@ impl Default for RpcSection {
     fn default() -> Self {
         let limits = bttc_rpc::RpcConfig::default();
         Self {
+            public: false,
             enabled: true,
             listen: limits.listen.to_string(),
             cors: Vec::new(),
@@ -295,6 +299,20 @@ impl Default for StateSection {
             snapshot_interval: 10_000,
             snapshots_kept: 2,
         }
+    }
+}
+
+impl StateSection {
+    /// Sets the windows of a preset.
+    pub(crate) fn keep(&mut self, history: crate::cli::History) {
+        use crate::cli::History;
+        let full = Self::default();
+        (self.state_history, self.block_history) = match history {
+            History::Archive => (0, 0),
+            History::Full => (full.state_history, full.block_history),
+            // Proofs of the whole window, and blocks for peers that were away for a while.
+            History::Minimal => (full.proof_window, 50_000),
+        };
     }
 }
 

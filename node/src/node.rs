@@ -50,7 +50,6 @@ pub(crate) struct Setup {
 
 /// A running node.
 pub(crate) struct Node {
-    pub(crate) rpc: Option<SocketAddr>,
     halt: mpsc::Receiver<String>,
     stop: watch::Sender<bool>,
     server: Option<bttc_rpc::RpcServer>,
@@ -165,16 +164,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         "starting"
     );
 
-    let params = executor.head_params()?;
-    let pool = Arc::new(Pool::new(
-        pool_config(&config),
-        ChainLimits {
-            chain_id: spec.chain_id(),
-            gas_cap: bttc_executor::simulate::TRANSACTION_GAS_CAP,
-            gas_limit: params.gas_limit,
-            min_base_fee: params.min_base_fee,
-        },
-    ));
+    let pool = Arc::new(pool_of(&config, &executor)?);
     let (events, event_receiver) = mpsc::channel(ENGINE_QUEUE);
     let (requests, request_receiver) = mpsc::unbounded_channel::<(Request, Instant)>();
     let (heads, _) = broadcast::channel(SUBSCRIBER_LAG);
@@ -310,8 +300,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         let follow = crate::search::follow(Arc::clone(executor.store()), heads.subscribe());
         tasks.push(watched("search index", halt_sender.clone(), follow));
         let rpc_config = rpc_config(&config)?;
-        let heavy = Arc::new(Semaphore::new(rpc_config.heavy_requests.max(1)));
-        let slow = Arc::new(Semaphore::new(rpc_config.trace_requests.max(1)));
+        let (heavy, slow) = free_places(&rpc_config);
         let context = RpcContext {
             executor,
             pool,
@@ -321,7 +310,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             heads,
             pending,
             version: crate::version(),
-            blocks: bttc_rpc::BlockCache::default(),
+            blocks: Arc::default(),
             filters: bttc_rpc::Filters::default(),
             heavy,
             slow,
@@ -350,7 +339,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let runtime = tokio::runtime::Handle::current();
     let engine =
         std::thread::Builder::new().name("engine".into()).spawn(move || shell.run(&runtime, event_receiver))?;
-    Ok(Node { rpc, halt, stop, server, engine: Some(engine), application: Some(application), events, network, tasks })
+    Ok(Node { halt, stop, server, engine: Some(engine), application: Some(application), events, network, tasks })
 }
 
 impl Node {
@@ -443,11 +432,11 @@ fn open_database(config: &Config, home: &Home) -> eyre::Result<Arc<RocksStore>> 
     Ok(Arc::new(kv))
 }
 
-/// Opens the chain in a database.
-fn open_executor(config: &Config, kv: Arc<RocksStore>, spec: ChainSpec) -> eyre::Result<Executor> {
+/// What the store keeps.
+pub(crate) fn store_options(config: &Config) -> StoreOptions {
     let state = &config.state;
     let keep = |heights: u64| (heights > 0).then_some(heights);
-    let options = StoreOptions {
+    StoreOptions {
         state_history: keep(state.state_history),
         block_history: keep(state.block_history),
         proof_window: state.proof_window,
@@ -455,7 +444,12 @@ fn open_executor(config: &Config, kv: Arc<RocksStore>, spec: ChainSpec) -> eyre:
         slot_cache: state.slot_cache,
         trie_nodes: state.trie_nodes,
         ..StoreOptions::default()
-    };
+    }
+}
+
+/// Opens the chain in a database.
+fn open_executor(config: &Config, kv: Arc<RocksStore>, spec: ChainSpec) -> eyre::Result<Executor> {
+    let options = store_options(config);
     let store = Arc::new(StateStore::open(kv, options)?);
     Ok(Executor::open(store, Arc::new(spec))?)
 }
@@ -522,6 +516,24 @@ async fn start_ops(
     Ok(ops::start(address, ops, stop).await?.0)
 }
 
+/// An empty pool for a chain.
+pub(crate) fn pool_of(config: &Config, executor: &Executor) -> eyre::Result<Pool> {
+    let params = executor.head_params()?;
+    let limits = ChainLimits {
+        chain_id: executor.spec().chain_id(),
+        gas_cap: bttc_executor::simulate::TRANSACTION_GAS_CAP,
+        gas_limit: params.gas_limit,
+        min_base_fee: params.min_base_fee,
+    };
+    Ok(Pool::new(pool_config(config), limits))
+}
+
+/// Places for heavy calls and for traces.
+pub(crate) fn free_places(config: &RpcConfig) -> (Arc<Semaphore>, Arc<Semaphore>) {
+    let places = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+    (places(config.heavy_requests), places(config.trace_requests))
+}
+
 fn pool_config(config: &Config) -> PoolConfig {
     let section = &config.pool;
     PoolConfig {
@@ -535,9 +547,9 @@ fn pool_config(config: &Config) -> PoolConfig {
     }
 }
 
-fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
+pub(crate) fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
     let section = &config.rpc;
-    Ok(RpcConfig {
+    let config = RpcConfig {
         listen: section.listen.parse().wrap_err_with(|| format!("rpc.listen {:?} is no address", section.listen))?,
         cors: section.cors.clone(),
         hosts: section.hosts.clone(),
@@ -557,7 +569,8 @@ fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
         max_trace_blocks: section.max_trace_blocks,
         heavy_requests: section.heavy_requests,
         ..RpcConfig::default()
-    })
+    };
+    Ok(if section.public { config.public() } else { config })
 }
 
 pub(crate) fn network_config(config: &Config) -> eyre::Result<NetworkConfig> {

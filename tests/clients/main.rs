@@ -1,5 +1,6 @@
-//! viem, ethers and cast against a network of four (see `check.mjs` and `traces.mjs`), and the native modules through their ABI files alone
-//! (see `staking.mjs`); the bridge with viem and tronweb (`bridge*.mjs`).
+//! Other people's tools, unmodified, against a network of four: viem, ethers and cast (`check.mjs`, `traces.mjs`), web3.py, forge, hardhat,
+//! Ponder, OpenZeppelin's and Uniswap's contracts, anvil's traces of the same transactions; the native modules through their ABI files
+//! alone (`staking.mjs`); the bridge with viem and tronweb (`bridge*.mjs`); viem's test client on `bttc dev`.
 
 #[path = "../networks/harness.rs"]
 #[allow(dead_code)]
@@ -7,8 +8,9 @@ mod harness;
 
 use bttc_genesis::Preset;
 use harness::Devnet;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// Runs scripts, one after the other, against a new network of four.
 fn run(scripts: &[&str], genesis_flags: &str) {
@@ -98,6 +100,66 @@ fn every_answer_has_the_specified_form_also_under_load() {
 #[test]
 fn unmodified_wallet_libraries_work_against_four_validators() {
     run(&["check.mjs", "traces.mjs"], "");
+}
+
+#[test]
+fn contracts_of_others_work_as_on_ethereum() {
+    run(&["contracts.mjs", "uniswap.mjs", "predeploys.mjs"], "");
+}
+
+#[test]
+fn developers_tools_work_against_four_validators() {
+    run(&["hardhat.mjs", "forge.mjs"], "");
+}
+
+#[test]
+fn an_indexer_follows_the_chain() {
+    run(&["ponder.mjs"], "");
+}
+
+#[test]
+fn web3_py_works_against_four_validators() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients/.venv/bin/python");
+    if !python.exists() {
+        println!("skipped: no {}; scripts/test makes it", python.display());
+        return;
+    }
+    run(&["web3py.mjs"], "");
+}
+
+/// In full with `BTTC_ANVIL_TRANSACTIONS=1000`.
+#[test]
+fn receipts_and_traces_equal_those_of_anvil_for_the_same_transactions() {
+    let count = std::env::var("BTTC_ANVIL_TRANSACTIONS").unwrap_or_else(|_| "120".into());
+    if let Some(folder) = clients() {
+        let devnet = Devnet::start(4, "");
+        execute(&folder, "anvil.mjs", &[&count], &devnet);
+    }
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn a_developers_chain_does_what_their_tools_expect() {
+    let Some(folder) = clients() else { return };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bttc"));
+    let node = command.args(["dev", "--rpc", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut node = Running(node);
+    let mut line = String::new();
+    BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    let output = Command::new("node").arg("dev.mjs").arg(url).current_dir(folder).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}");
+    println!("{text}");
 }
 
 #[test]

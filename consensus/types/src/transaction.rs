@@ -37,6 +37,12 @@ impl RecoveredTransaction {
         Ok(Self { hash: *transaction.tx_hash(), transaction, sender, encoded })
     }
 
+    /// A transaction whose sender is known without a signature: on a development chain that impersonates accounts.
+    pub fn with_sender(transaction: Transaction, sender: Address) -> Self {
+        let encoded: Bytes = transaction.encoded_2718().into();
+        Self { hash: *transaction.tx_hash(), transaction, sender, encoded }
+    }
+
     /// Decodes EIP-2718 bytes that must be one transaction exactly, and recovers its sender.
     ///
     /// # Errors

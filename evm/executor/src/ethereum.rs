@@ -7,7 +7,7 @@ use crate::receipts::{StoredReceipt, logs_hash};
 use crate::run::{BlockRun, Outcome};
 use crate::{Error, EvmInput, Invalid};
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_WITHDRAWALS};
-use alloy_consensus::proofs::{calculate_transaction_root, calculate_withdrawals_root};
+use alloy_consensus::proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root};
 use alloy_consensus::{Header, Transaction as _};
 use alloy_eips::eip1559::BaseFeeParams;
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
@@ -15,8 +15,8 @@ use alloy_eips::eip7685::Requests;
 use alloy_eips::eip7840::BlobParams;
 use alloy_eips::{eip2935, eip4788, eip6110, eip7002, eip7251};
 use alloy_primitives::{Address, B256, Bytes, U256, b256};
-use bttc_genesis::{BlobSchedule, Rules, SYSTEM_CALLER};
-use bttc_state::{StateDiff, StateRead};
+use bttc_genesis::{BlobSchedule, EvmFork, Rules, SYSTEM_CALLER};
+use bttc_state::{StateDiff, StateRead, StateStore};
 use bttc_types::{RecoveredTransaction, Transaction};
 use revm::context::result::ExecutionResult;
 use revm::database_interface::Database;
@@ -83,13 +83,24 @@ const GAS_LIMIT_DIVISOR: u64 = 1_024;
 /// Lowest gas limit of a block.
 const MIN_GAS_LIMIT: u64 = 5_000;
 
-/// Checks and executes a block after the merge: header rules, system calls, transactions, withdrawals and requests. The
-/// caller compares the state root, which it computes from the changes.
+/// Base fee of London's first block (EIP-1559).
+pub(crate) const INITIAL_BASE_FEE: u64 = 1_000_000_000;
+
+/// A checked block's surroundings.
+struct Surroundings<'a> {
+    rules: &'a Rules,
+    fork: EvmFork,
+    parent: &'a Header,
+    block: &'a EthereumBlock,
+}
+
+/// Checks and executes a block of any fork: header rules, system calls, transactions, rewards of blocks and uncles, withdrawals and
+/// requests. Proofs of work and of stake are not checked. The caller compares the state root, which it computes from the changes.
 ///
 /// # Errors
 /// [`Error::Invalid`] when the block is bad; the store's and the EVM's otherwise.
 pub fn execute_block(
-    state: &dyn StateRead,
+    store: &StateStore,
     rules: &Rules,
     chain_id: u64,
     code_cache: &Arc<CodeCache>,
@@ -97,56 +108,40 @@ pub fn execute_block(
     block: &EthereumBlock,
 ) -> Result<BlockOutcome, Error> {
     let header = &block.header;
-    let schedule = rules.blobs_at(header.timestamp);
-    check_header(rules, parent, block)?;
-    let mut transactions = Vec::with_capacity(block.body.transactions.len());
-    let mut blobs = 0u64;
-    for (index, transaction) in block.body.transactions.iter().enumerate() {
-        blobs += transaction.blob_versioned_hashes().map_or(0, |hashes| hashes.len() as u64);
-        let hash = *transaction.tx_hash();
-        let recovered = RecoveredTransaction::recover(transaction.clone());
-        transactions.push(recovered.map_err(|error| Invalid::Transaction {
-            index,
-            hash,
-            reason: error.to_string(),
-        })?);
-    }
-    expect("blobGasUsed", header.blob_gas_used.unwrap_or(0), blobs * DATA_GAS_PER_BLOB)?;
-    if blobs > schedule.map_or(0, |schedule| schedule.max) {
-        return Err(mismatch("blobGasUsed", blobs, "at most the schedule's maximum of blobs"));
-    }
-
+    let fork = rules.fork_at(header.number, header.timestamp);
+    check_header(&Surroundings { rules, fork, parent, block })?;
+    let transactions = recover_all(block)?;
     let input = EvmInput::from_header(header);
-    let mut run = BlockRun::new(BlockState::new(state, Arc::clone(code_cache)), input, rules, chain_id, None);
-    let beacon_root = header.parent_beacon_block_root.unwrap_or_default();
-    run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, beacon_root.0.into())?;
-    run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;
+    let mut run = BlockRun::new(BlockState::new(store, Arc::clone(code_cache)), input, rules, chain_id, None);
+    if fork >= EvmFork::Cancun {
+        let beacon_root = header.parent_beacon_block_root.unwrap_or_default();
+        run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, beacon_root.0.into())?;
+    }
+    if fork >= EvmFork::Prague {
+        run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;
+    }
     for (index, transaction) in transactions.iter().enumerate() {
         if let Outcome::Refused(reason) = run.execute(transaction)? {
             let (hash, reason) = (transaction.hash(), reason.to_string());
             return Err(Invalid::Transaction { index, hash, reason }.into());
         }
+        if fork < EvmFork::Byzantium {
+            let root = store.prepare(header.number, &run.state().clone().into_diff())?.root();
+            if let Some(receipt) = run.receipts.last_mut() {
+                receipt.post_state = Some(root);
+            }
+        }
+    }
+    for (address, amount) in rewards(fork, block) {
+        run.state().add_balance(address, amount).map_err(|StateError(error)| Error::Store(error))?;
     }
     for withdrawal in block.body.withdrawals.iter().flatten() {
         // Gwei to wei.
         let amount = U256::from(withdrawal.amount) * U256::from(1_000_000_000u64);
         run.state().add_balance(withdrawal.address, amount).map_err(|StateError(error)| Error::Store(error))?;
     }
-    let mut requests = Requests::default();
-    let deposits = deposits(&run.receipts)?;
-    if !deposits.is_empty() {
-        requests.push_request_with_type(eip6110::DEPOSIT_REQUEST_TYPE, deposits);
-    }
-    for (kind, address) in [
-        (eip7002::WITHDRAWAL_REQUEST_TYPE, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
-        (eip7251::CONSOLIDATION_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS),
-    ] {
-        let output = request_call(&mut run, address)?;
-        if !output.is_empty() {
-            requests.push_request_with_type(kind, output);
-        }
-    }
-    expect("requestsHash", header.requests_hash, Some(requests.requests_hash()))?;
+    let requests = if fork >= EvmFork::Prague { Some(requests_of(&mut run)?.requests_hash()) } else { None };
+    expect("requestsHash", header.requests_hash, requests)?;
     expect("gasUsed", header.gas_used, run.gas_used)?;
     let (receipts_root, bloom) = crate::receipts::root_and_bloom(&run.receipts);
     expect("receiptsRoot", header.receipts_root, receipts_root)?;
@@ -157,11 +152,61 @@ pub fn execute_block(
     Ok(BlockOutcome { diff: run.into_state().into_diff(), receipts })
 }
 
+fn recover_all(block: &EthereumBlock) -> Result<Vec<RecoveredTransaction>, Error> {
+    let all = block.body.transactions.iter().enumerate().map(|(index, transaction)| {
+        let hash = *transaction.tx_hash();
+        let recovered = RecoveredTransaction::recover(transaction.clone());
+        recovered.map_err(|error| Invalid::Transaction { index, hash, reason: error.to_string() }.into())
+    });
+    all.collect()
+}
+
+/// What the end of a block asks of the consensus layer (EIP-7685).
+fn requests_of(run: &mut BlockRun<'_>) -> Result<Requests, Error> {
+    let mut requests = Requests::default();
+    let deposits = deposits(&run.receipts)?;
+    if !deposits.is_empty() {
+        requests.push_request_with_type(eip6110::DEPOSIT_REQUEST_TYPE, deposits);
+    }
+    for (kind, address) in [
+        (eip7002::WITHDRAWAL_REQUEST_TYPE, eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS),
+        (eip7251::CONSOLIDATION_REQUEST_TYPE, eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS),
+    ] {
+        let output = request_call(run, address)?;
+        if !output.is_empty() {
+            requests.push_request_with_type(kind, output);
+        }
+    }
+    Ok(requests)
+}
+
+/// What a block before the merge pays its miner and those of its uncles (yellow paper, section 11.3; EIP-649, EIP-1234).
+fn rewards(fork: EvmFork, block: &EthereumBlock) -> Vec<(Address, U256)> {
+    let ether = U256::from(10u64).pow(U256::from(18u64));
+    let base = match fork {
+        EvmFork::Frontier | EvmFork::Homestead | EvmFork::Tangerine | EvmFork::SpuriousDragon => U256::from(5) * ether,
+        EvmFork::Byzantium => U256::from(3) * ether,
+        EvmFork::Petersburg | EvmFork::Istanbul | EvmFork::Berlin | EvmFork::London => U256::from(2) * ether,
+        EvmFork::Merge | EvmFork::Shanghai | EvmFork::Cancun | EvmFork::Prague | EvmFork::Osaka => return Vec::new(),
+    };
+    let mut paid = Vec::new();
+    let mut miner = base;
+    for uncle in &block.body.ommers {
+        // An uncle is one to six blocks older.
+        let left = (uncle.number + 8).saturating_sub(block.header.number);
+        paid.push((uncle.beneficiary, base * U256::from(left) / U256::from(8)));
+        miner += base / U256::from(32);
+    }
+    paid.push((block.header.beneficiary, miner));
+    paid
+}
+
 /// Header rules that follow from the parent and the body.
-fn check_header(rules: &Rules, parent: &Header, block: &EthereumBlock) -> Result<(), Error> {
+fn check_header(surroundings: &Surroundings<'_>) -> Result<(), Error> {
+    let Surroundings { fork, parent, block, .. } = *surroundings;
     let header = &block.header;
     let bytes = alloy_rlp::Encodable::length(block);
-    if bytes > MAX_RLP_BLOCK_BYTES {
+    if fork >= EvmFork::Osaka && bytes > MAX_RLP_BLOCK_BYTES {
         return Err(Invalid::TooLarge { got: bytes, limit: MAX_RLP_BLOCK_BYTES }.into());
     }
     expect("number", header.number, parent.number + 1)?;
@@ -172,22 +217,70 @@ fn check_header(rules: &Rules, parent: &Header, block: &EthereumBlock) -> Result
     if header.extra_data.len() > 32 {
         return Err(mismatch("extraData", header.extra_data.len(), "at most 32 bytes"));
     }
-    expect("difficulty", header.difficulty, U256::ZERO)?;
-    expect("nonce", header.nonce.0, [0; 8])?;
-    expect("sha3Uncles", header.ommers_hash, EMPTY_OMMER_ROOT_HASH)?;
-    expect("uncles", block.body.ommers.len(), 0)?;
-    let bound = parent.gas_limit / GAS_LIMIT_DIVISOR;
-    if header.gas_limit.abs_diff(parent.gas_limit) >= bound || header.gas_limit < MIN_GAS_LIMIT {
+    if fork >= EvmFork::Merge {
+        expect("difficulty", header.difficulty, U256::ZERO)?;
+        expect("nonce", header.nonce.0, [0; 8])?;
+        expect("sha3Uncles", header.ommers_hash, EMPTY_OMMER_ROOT_HASH)?;
+        expect("uncles", block.body.ommers.len(), 0)?;
+    }
+    expect("sha3Uncles", header.ommers_hash, calculate_ommers_root(&block.body.ommers))?;
+    check_fees(surroundings)?;
+    expect("transactionsRoot", header.transactions_root, calculate_transaction_root(&block.body.transactions))?;
+    let withdrawals = (fork >= EvmFork::Shanghai).then(|| {
+        let withdrawals = block.body.withdrawals.as_ref();
+        withdrawals.map_or(EMPTY_WITHDRAWALS, |list| calculate_withdrawals_root(list))
+    });
+    expect("withdrawalsRoot", header.withdrawals_root, withdrawals)?;
+    expect("withdrawals", block.body.withdrawals.is_some(), fork >= EvmFork::Shanghai)?;
+    expect("parentBeaconBlockRoot", header.parent_beacon_block_root.is_some(), fork >= EvmFork::Cancun)?;
+    check_blobs(surroundings)
+}
+
+/// Gas limit and base fee.
+fn check_fees(surroundings: &Surroundings<'_>) -> Result<(), Error> {
+    let Surroundings { rules, fork, parent, block } = *surroundings;
+    let header = &block.header;
+    let fees_begin = fork >= EvmFork::London && rules.fork_at(parent.number, parent.timestamp) < EvmFork::London;
+    // EIP-1559 doubles the limit where it begins: the target is what the limit was.
+    let parent_limit = if fees_begin { parent.gas_limit.saturating_mul(2) } else { parent.gas_limit };
+    let bound = parent_limit / GAS_LIMIT_DIVISOR;
+    if header.gas_limit.abs_diff(parent_limit) >= bound || header.gas_limit < MIN_GAS_LIMIT {
         return Err(mismatch("gasLimit", header.gas_limit, "close to the parent's"));
     }
-    let parent_fee = parent.base_fee_per_gas.unwrap_or(0);
-    let base_fee = BaseFeeParams::ethereum().next_block_base_fee(parent.gas_used, parent.gas_limit, parent_fee);
-    expect("baseFeePerGas", header.base_fee_per_gas, Some(base_fee))?;
-    expect("transactionsRoot", header.transactions_root, calculate_transaction_root(&block.body.transactions))?;
-    let withdrawals = block.body.withdrawals.as_ref().map(|list| calculate_withdrawals_root(list));
-    expect("withdrawalsRoot", header.withdrawals_root, Some(withdrawals.unwrap_or(EMPTY_WITHDRAWALS)))?;
-    let Some(schedule) = rules.blobs_at(header.timestamp) else { return Ok(()) };
-    expect("excessBlobGas", header.excess_blob_gas, Some(next_excess_blob_gas(parent, schedule)))
+    let base_fee = match fork {
+        _ if fees_begin => Some(INITIAL_BASE_FEE),
+        _ if fork >= EvmFork::London => {
+            let parent_fee = parent.base_fee_per_gas.unwrap_or(0);
+            Some(BaseFeeParams::ethereum().next_block_base_fee(parent.gas_used, parent.gas_limit, parent_fee))
+        }
+        _ => None,
+    };
+    expect("baseFeePerGas", header.base_fee_per_gas, base_fee)
+}
+
+/// Blobs and their gas.
+fn check_blobs(surroundings: &Surroundings<'_>) -> Result<(), Error> {
+    let Surroundings { rules, fork, parent, block } = *surroundings;
+    let header = &block.header;
+    let hashes = block.body.transactions.iter().filter_map(|transaction| transaction.blob_versioned_hashes());
+    let blobs: u64 = hashes.map(|hashes| hashes.len() as u64).sum();
+    let schedule = rules.blobs_at(header.timestamp).filter(|_| fork >= EvmFork::Cancun);
+    let Some(schedule) = schedule else {
+        expect("blobs", blobs, 0)?;
+        expect("blobGasUsed", header.blob_gas_used, None)?;
+        return expect("excessBlobGas", header.excess_blob_gas, None);
+    };
+    expect("blobGasUsed", header.blob_gas_used, Some(blobs * DATA_GAS_PER_BLOB))?;
+    if blobs > schedule.max {
+        return Err(mismatch("blobGasUsed", blobs, "at most the schedule's maximum of blobs"));
+    }
+    let excess = if fork >= EvmFork::Osaka {
+        next_excess_blob_gas(parent, schedule)
+    } else {
+        let target = schedule.target * DATA_GAS_PER_BLOB;
+        (parent.excess_blob_gas.unwrap_or(0) + parent.blob_gas_used.unwrap_or(0)).saturating_sub(target)
+    };
+    expect("excessBlobGas", header.excess_blob_gas, Some(excess))
 }
 
 /// Excess blob gas of the block after `parent`, from Osaka on.

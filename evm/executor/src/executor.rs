@@ -75,6 +75,8 @@ pub struct Executor {
     candidates: Mutex<Candidates>,
     head: Mutex<Option<HeadState>>,
     sets: Mutex<Sets>,
+    /// See [`Executor::allow_contract_senders`].
+    contract_senders: bool,
 }
 
 /// The head with what the next block needs of it.
@@ -124,9 +126,41 @@ impl Executor {
             candidates: Mutex::default(),
             head: Mutex::default(),
             sets: Mutex::default(),
+            contract_senders: false,
         };
         executor.complete_set_changes()?;
         Ok(executor)
+    }
+
+    /// Lets accounts with code send transactions, against EIP-3607: for development chains, where accounts are impersonated.
+    pub fn allow_contract_senders(&mut self) {
+        self.contract_senders = true;
+    }
+
+    /// Changes the head's state outside any block: see [`StateStore::amend`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn amend(&self, diff: &bttc_state::StateDiff) -> Result<(), Error> {
+        self.store.amend(diff)?;
+        self.forget_head();
+        Ok(())
+    }
+
+    /// Takes the head from the store's tables, which were changed: see [`StateStore::reload`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn reload(&self) -> Result<(), Error> {
+        self.store.reload()?;
+        self.forget_head();
+        Ok(())
+    }
+
+    fn forget_head(&self) {
+        *self.candidates.lock() = Candidates::default();
+        *self.head.lock() = None;
+        *self.sets.lock() = Sets::default();
     }
 
     /// The chain's specification.
@@ -297,7 +331,11 @@ impl Executor {
 
     pub(crate) fn begin(&self, input: EvmInput, start: &BlockStart) -> BlockRun<'_> {
         let state = BlockState::new(self.store.as_ref(), Arc::clone(&self.code_cache));
-        BlockRun::new(state, input, &self.spec.rules, self.spec.chain_id(), Some(start.env.clone()))
+        let mut run = BlockRun::new(state, input, &self.spec.rules, self.spec.chain_id(), Some(start.env.clone()));
+        if self.contract_senders {
+            run.allow_contract_senders();
+        }
+        run
     }
 
     /// The result of a block that was built or validated on the current head.

@@ -1,13 +1,14 @@
 //! The genesis block.
 
 use crate::Error;
+use crate::ethereum::INITIAL_BASE_FEE;
 use crate::modules::hook_error;
 use crate::receipts::encode_receipts;
 use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_RECEIPTS, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{B256, U256, keccak256};
-use bttc_genesis::{ChainSpec, MODULE_STUB};
+use bttc_genesis::{ChainSpec, EvmFork, MODULE_STUB};
 use bttc_state::{
     Account, AccountChange, BlockRecord, EMPTY_CODE_HASH, MemoryStore, StateDiff, StateStore, StoreOptions,
 };
@@ -58,6 +59,8 @@ fn genesis_state(spec: &ChainSpec) -> Result<StateDiff, Error> {
 
 fn header_with_root(spec: &ChainSpec, state_root: B256) -> Header {
     let genesis = &spec.genesis;
+    let fork = spec.rules.fork_at(0, genesis.timestamp);
+    let from = |first: EvmFork| fork >= first;
     Header {
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
         beneficiary: genesis.coinbase,
@@ -77,12 +80,13 @@ fn header_with_root(spec: &ChainSpec, state_root: B256) -> Header {
         },
         mix_hash: genesis.mix_hash,
         nonce: genesis.nonce.into(),
-        base_fee_per_gas: genesis.base_fee_per_gas.map(|fee| u64::try_from(fee).unwrap_or(u64::MAX)),
-        withdrawals_root: Some(EMPTY_WITHDRAWALS),
-        blob_gas_used: Some(0),
-        excess_blob_gas: Some(0),
-        parent_beacon_block_root: Some(B256::ZERO),
-        requests_hash: Some(EMPTY_REQUESTS_HASH),
+        base_fee_per_gas: from(EvmFork::London)
+            .then(|| genesis.base_fee_per_gas.map_or(INITIAL_BASE_FEE, |fee| u64::try_from(fee).unwrap_or(u64::MAX))),
+        withdrawals_root: from(EvmFork::Shanghai).then_some(EMPTY_WITHDRAWALS),
+        blob_gas_used: from(EvmFork::Cancun).then_some(genesis.blob_gas_used.unwrap_or(0)),
+        excess_blob_gas: from(EvmFork::Cancun).then_some(genesis.excess_blob_gas.unwrap_or(0)),
+        parent_beacon_block_root: from(EvmFork::Cancun).then_some(B256::ZERO),
+        requests_hash: from(EvmFork::Prague).then_some(EMPTY_REQUESTS_HASH),
         ..Header::default()
     }
 }

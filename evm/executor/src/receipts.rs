@@ -7,6 +7,7 @@ use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 
 /// A receipt without what can be recomputed (the bloom).
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+#[rlp(trailing)]
 pub struct StoredReceipt {
     /// Transaction type, 0 to 4.
     pub kind: u8,
@@ -16,16 +17,20 @@ pub struct StoredReceipt {
     pub cumulative_gas: u64,
     /// Logs in order.
     pub logs: Vec<Log>,
+    /// State root after the transaction, which receipts had before Byzantium; never on this chain.
+    pub post_state: Option<B256>,
 }
 
 impl StoredReceipt {
+    /// Whether it succeeded, or the root that was there in its place.
+    pub fn status(&self) -> Eip658Value {
+        self.post_state.map_or(Eip658Value::Eip658(self.success), Eip658Value::PostState)
+    }
+
     /// The receipt as Ethereum defines it, bloom included.
     pub fn envelope(&self) -> ReceiptEnvelope {
-        let receipt = Receipt {
-            status: Eip658Value::Eip658(self.success),
-            cumulative_gas_used: self.cumulative_gas,
-            logs: self.logs.clone(),
-        };
+        let receipt =
+            Receipt { status: self.status(), cumulative_gas_used: self.cumulative_gas, logs: self.logs.clone() };
         let with_bloom: ReceiptWithBloom<Receipt> = receipt.into();
         match TxType::try_from(self.kind) {
             Ok(TxType::Eip2930) => ReceiptEnvelope::Eip2930(with_bloom),

@@ -91,6 +91,11 @@ impl<'a> BlockRun<'a> {
         Self { evm, input, allow_blobs: !rules.is_bttc(), gas_used: 0, receipts: Vec::new() }
     }
 
+    /// Turns EIP-3607 off.
+    pub(crate) fn allow_contract_senders(&mut self) {
+        self.evm.ctx.cfg.disable_eip3607 = true;
+    }
+
     /// The state as it is between transactions.
     pub(crate) fn state(&mut self) -> &mut BlockState<'a> {
         &mut self.evm.ctx.journaled_state.database
@@ -134,6 +139,7 @@ impl<'a> BlockRun<'a> {
             success: result.is_success(),
             cumulative_gas: self.gas_used,
             logs: if result.is_success() { result.logs().to_vec() } else { Vec::new() },
+            post_state: None,
         });
         Ok(Outcome::Included)
     }

@@ -143,7 +143,7 @@ impl CallContext<'_> {
             ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => {
                 return Err(CallError::GasExceedsAllowance(highest));
             }
-            ExecutionResult::Halt { reason, .. } => return Err(CallError::Halted(format!("{reason:?}"))),
+            ExecutionResult::Halt { reason, .. } => return Err(CallError::Halted(halt_reason(&reason))),
         }
         let mut lowest = used.saturating_sub(1);
         // What 63/64 of gas passed on, the call stipend and refunds can hide.
@@ -394,12 +394,29 @@ fn run(prepared: Prepared<'_>) -> Result<ExecutionResult, CallError> {
     evm.transact_one(transaction).map_err(evm_error)
 }
 
+/// Why the EVM stopped, in geth's words where there are some.
+fn halt_reason(reason: &HaltReason) -> String {
+    match reason {
+        HaltReason::OutOfGas(_) => "out of gas".into(),
+        HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode => "invalid opcode: INVALID".into(),
+        HaltReason::InvalidJump => "invalid jump destination".into(),
+        HaltReason::StackUnderflow => "stack underflow".into(),
+        HaltReason::StackOverflow => "stack limit reached 1024".into(),
+        HaltReason::CreateCollision => "contract address collision".into(),
+        HaltReason::CreateContractSizeLimit => "max code size exceeded".into(),
+        HaltReason::CreateContractStartingWithEF => "invalid code: must not begin with 0xef".into(),
+        HaltReason::CreateInitCodeSizeLimit => "max initcode size exceeded".into(),
+        HaltReason::NonceOverflow => "nonce uint64 overflow".into(),
+        other => format!("{other:?}"),
+    }
+}
+
 fn output_of(result: ExecutionResult) -> Result<Bytes, CallError> {
     match result {
         ExecutionResult::Success { output, .. } => Ok(output.into_data()),
         ExecutionResult::Revert { output, .. } => Err(CallError::Reverted(output)),
         ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => Err(CallError::Halted("out of gas".into())),
-        ExecutionResult::Halt { reason, .. } => Err(CallError::Halted(format!("{reason:?}"))),
+        ExecutionResult::Halt { reason, .. } => Err(CallError::Halted(halt_reason(&reason))),
     }
 }
 

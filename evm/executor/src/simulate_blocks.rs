@@ -275,6 +275,7 @@ impl Simulation<'_, '_> {
                 cumulative_gas: header.gas_used,
                 // Coins on the move are told to the caller; the block has no such logs.
                 logs: call.logs.iter().filter(|log| log.address != TRANSFER_LOG_EMITTER).cloned().collect(),
+                post_state: None,
             });
             done.transactions.push((transaction, from));
             done.calls.push(call);

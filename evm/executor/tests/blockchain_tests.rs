@@ -6,10 +6,13 @@ use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Decodable;
 use bttc_executor::ethereum::{EthereumBlock, execute_block};
-use bttc_executor::{CodeCache, encode_receipts};
-use bttc_state::{BlockRecord, StateStore};
+use bttc_executor::{CodeCache, encode_receipts, initialize_genesis};
+use bttc_genesis::{ChainSpec, Rules};
+use bttc_state::{BlockRecord, MemoryStore, StateStore, StoreOptions};
 use eest::{genesis_state, rules, small, store_with};
 use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
 
 fn bytes(value: &Value) -> Bytes {
     value.as_str().unwrap_or_default().parse().unwrap()
@@ -22,8 +25,17 @@ fn import(store: &StateStore, parent: &Header, rlp: &Bytes, test: &Value) -> Res
     if !rest.is_empty() || alloy_rlp::encode(&block) != rlp.as_ref() {
         return Err("the block is not in canonical form".into());
     }
-    let chain_id = small(&test["config"]["chainid"]);
-    let outcome = execute_block(store, &rules(test), chain_id, &CodeCache::new(64), parent, &block)
+    execute(store, parent, block, &rules(test), small(&test["config"]["chainid"]))
+}
+
+fn execute(
+    store: &StateStore,
+    parent: &Header,
+    block: EthereumBlock,
+    rules: &Rules,
+    chain_id: u64,
+) -> Result<Header, String> {
+    let outcome = execute_block(store, rules, chain_id, &CodeCache::new(64), parent, &block)
         .map_err(|error| error.to_string())?;
     let prepared = store.prepare(block.header.number, &outcome.diff).map_err(|error| error.to_string())?;
     if prepared.root() != block.header.state_root {
@@ -69,4 +81,41 @@ fn run(test: &Value) -> Result<(), String> {
 #[test]
 fn ethereum_blockchain_tests_are_imported_or_refused_as_expected() {
     eest::run_suite("blockchain_tests.tar.xz", run);
+}
+
+/// The chain of the execution-apis' recorded exchanges: from Homestead's rules through every fork to the second change of blob parameters.
+#[test]
+fn a_chain_through_every_fork_is_imported() {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/execution_apis/tests.tar.xz");
+    if !archive.exists() {
+        println!("skipped: {} is not here", archive.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = std::process::Command::new("tar");
+    let tar = tar.arg("xJf").arg(&archive).arg("-C").arg(folder.path()).args([
+        "--wildcards",
+        "*genesis.json",
+        "*chain.rlp",
+        "*headfcu.json",
+    ]);
+    assert!(tar.status().expect("tar runs").success());
+    let read = |name: &str| {
+        let places = [folder.path().join("tests").join(name), folder.path().join(name)];
+        std::fs::read(places.into_iter().find(|place| place.exists()).expect(name)).unwrap()
+    };
+    let spec = ChainSpec::ethereum(&String::from_utf8(read("genesis.json")).unwrap()).unwrap();
+    let store = StateStore::open(Arc::new(MemoryStore::new()), StoreOptions::default()).unwrap();
+    let (mut head, _) = initialize_genesis(&store, &spec).unwrap();
+    let chain = read("chain.rlp");
+    let mut rest = chain.as_slice();
+    while !rest.is_empty() {
+        let block = EthereumBlock::decode(&mut rest).unwrap();
+        let number = block.header.number;
+        head =
+            execute(&store, &head, block, &spec.rules, spec.chain_id()).unwrap_or_else(|why| panic!("{number}: {why}"));
+    }
+    let expected: Value = serde_json::from_slice(&read("headfcu.json")).unwrap();
+    assert_eq!(Value::from(head.hash_slow().to_string()), expected["params"][0]["headBlockHash"]);
+    println!("imported {} blocks", head.number);
 }

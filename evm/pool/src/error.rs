@@ -75,7 +75,7 @@ pub enum Error {
         needed: u64,
     },
     /// Its gas limit exceeds what a transaction may have.
-    #[error("exceeds block gas limit: gas {got}, limit of a transaction {limit}")]
+    #[error("transaction gas limit too high (cap: {limit}, tx: {got})")]
     GasLimit {
         /// Its gas limit.
         got: u64,

@@ -134,6 +134,21 @@ pub(crate) struct Inner {
     blocks: u64,
 }
 
+impl Inner {
+    fn empty(remembered: NonZeroUsize) -> Self {
+        Self {
+            queues: AddressMap::default(),
+            by_hash: B256Map::default(),
+            ready: BTreeSet::new(),
+            by_price: BTreeSet::new(),
+            dropped: LruCache::new(remembered),
+            bytes: 0,
+            sequence: 0,
+            blocks: 0,
+        }
+    }
+}
+
 /// The transaction pool. All methods take the one lock briefly; none does I/O under it.
 pub struct Pool {
     config: PoolConfig,
@@ -161,17 +176,14 @@ impl Pool {
             gas_cap: limits.gas_cap,
             max_gas: AtomicU64::new(limits.gas_limit.min(limits.gas_cap)),
             min_base_fee: AtomicU64::new(limits.min_base_fee),
-            inner: Mutex::new(Inner {
-                queues: AddressMap::default(),
-                by_hash: B256Map::default(),
-                ready: BTreeSet::new(),
-                by_price: BTreeSet::new(),
-                dropped: LruCache::new(remembered),
-                bytes: 0,
-                sequence: 0,
-                blocks: 0,
-            }),
+            inner: Mutex::new(Inner::empty(remembered)),
         }
+    }
+
+    /// Forgets everything: the chain was set back.
+    pub fn clear(&self) {
+        let mut inner = self.inner.lock();
+        *inner = Inner::empty(inner.dropped.cap());
     }
 
     /// Takes over what governance decided: the gas limit of blocks and the lowest base fee.

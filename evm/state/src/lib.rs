@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod amend;
 mod blocks;
 mod check;
 mod error;
@@ -30,7 +31,7 @@ pub use account::{Account, AccountChange, EMPTY_CODE_HASH, StateDiff};
 pub use blocks::{BlockRecord, TransactionLocation};
 pub use check::{CheckReport, check_full};
 pub use error::Error;
-pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemoryStore, Table, Visitor};
+pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemorySnapshot, MemoryStore, Table, Visitor};
 #[cfg(feature = "rocksdb")]
 pub use kv::{RocksOptions, RocksStore};
 pub use prepare::PreparedState;

@@ -59,6 +59,11 @@ impl StateStore {
         if height != expected {
             return Err(Error::NotNext { height, head: expected.saturating_sub(1) });
         }
+        self.prepare_at(height, diff)
+    }
+
+    /// [`StateStore::prepare`] at any height.
+    pub(crate) fn prepare_at(&self, height: u64, diff: &StateDiff) -> Result<PreparedState, Error> {
         let (mut trie, known) = {
             let mut tries = self.tries.lock();
             let mut known = BTreeMap::new();

@@ -266,7 +266,7 @@ impl StateStore {
     /// # Errors
     /// [`Error::NotNext`] when it does not follow the head; [`Error::Database`] when the disk refuses, and then
     /// nothing has changed.
-    pub fn commit(&self, record: BlockRecord<'_>, prepared: PreparedState, durable: bool) -> Result<(), Error> {
+    pub fn commit(&self, record: BlockRecord<'_>, mut prepared: PreparedState, durable: bool) -> Result<(), Error> {
         let height = record.header.number;
         let expected = self.head().map_or(0, |head| head.height + 1);
         if height != expected || prepared.height != height {
@@ -279,14 +279,19 @@ impl StateStore {
             batch.put(Table::Meta, META_GENESIS, record.hash.to_vec());
         }
         record.write(&mut batch);
-        batch.append(prepared.batch);
+        batch.append(std::mem::take(&mut prepared.batch));
         history::prune(self.kv.as_ref(), &self.options, height, &mut batch)?;
         if Mutant::CommitAtomicity.active() {
             self.kv.write(std::mem::take(&mut batch), durable)?;
         }
         batch.put(Table::Meta, META_HEAD, head.encode());
         self.kv.write(batch, durable)?;
+        self.adopt(head, prepared);
+        Ok(())
+    }
 
+    /// Takes over into memory what was written.
+    pub(crate) fn adopt(&self, head: Head, prepared: PreparedState) {
         if prepared.wiped {
             self.slots.clear();
         }
@@ -299,7 +304,7 @@ impl StateStore {
         let mut tries = self.tries.lock();
         tries.accounts = prepared.trie;
         // Counting walks the tree: not with every block.
-        let count_now = height.is_multiple_of(TRIM_INTERVAL);
+        let count_now = head.height.is_multiple_of(TRIM_INTERVAL);
         if count_now && tries.accounts.resident() > self.options.trie_nodes {
             tries.accounts = self.trimmed(&tries.accounts);
         }
@@ -315,6 +320,21 @@ impl StateStore {
         tries.storage.shrink(self.options.storage_tries);
         drop(tries);
         *self.head.write() = Some(head);
+    }
+
+    /// Forgets everything in memory and takes the head from the tables: they were changed behind this store's back.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::Corrupt`].
+    pub fn reload(&self) -> Result<(), Error> {
+        let head = Head::read(self.kv.as_ref() as &dyn Kv)?;
+        let mut tries = self.tries.lock();
+        tries.accounts = head.map_or_else(Trie::default, |head| Trie::from_root(head.state_root));
+        tries.storage = lru_map::LruMap::default();
+        self.accounts.clear();
+        self.slots.clear();
+        drop(tries);
+        *self.head.write() = head;
         Ok(())
     }
 

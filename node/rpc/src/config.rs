@@ -77,3 +77,22 @@ impl Default for RpcConfig {
         }
     }
 }
+
+impl RpcConfig {
+    /// The same for everybody: without the namespaces that cost most or tell about other users, and limits that one client cannot
+    /// hurt others within. Lower limits stay.
+    pub fn public(mut self) -> Self {
+        self.namespaces.retain(|name| !["debug", "trace", "ots", "txpool"].contains(&name.as_str()));
+        self.max_request_bytes = self.max_request_bytes.min(1 << 20);
+        self.max_response_bytes = self.max_response_bytes.min(16 << 20);
+        self.max_batch = self.max_batch.min(100);
+        self.max_subscriptions = self.max_subscriptions.min(16);
+        self.gas_cap = self.gas_cap.min(25_000_000);
+        self.max_log_reads = self.max_log_reads.min(2_000);
+        self.max_logs = self.max_logs.min(10_000);
+        self.max_fee_history = self.max_fee_history.min(256);
+        self.trace_timeout_ms = self.trace_timeout_ms.min(2_000);
+        self.max_sync_wait_ms = self.max_sync_wait_ms.min(10_000);
+        self
+    }
+}

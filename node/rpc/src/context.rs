@@ -71,7 +71,7 @@ pub struct RpcContext {
     /// Program and version, for `web3_clientVersion`.
     pub version: String,
     /// Blocks that were asked for lately.
-    pub blocks: crate::BlockCache,
+    pub blocks: Arc<crate::BlockCache>,
     /// Filters that are polled.
     pub filters: crate::Filters,
     /// Bounds calls, proofs and log searches.

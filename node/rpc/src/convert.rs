@@ -42,6 +42,13 @@ impl Default for BlockCache {
     }
 }
 
+impl BlockCache {
+    /// Forgets all: the chain was set back.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
+}
+
 impl std::fmt::Debug for BlockCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BlockCache").field("blocks", &self.0.len()).finish()
@@ -215,7 +222,7 @@ fn rpc_receipt(
     before: (u64, u64),
 ) -> RpcReceipt {
     let logs = transaction_logs(header, hash, (index, *transaction.tx_hash()), &stored.logs, before.1);
-    let receipt = Receipt { status: stored.success.into(), cumulative_gas_used: stored.cumulative_gas, logs };
+    let receipt = Receipt { status: stored.status(), cumulative_gas_used: stored.cumulative_gas, logs };
     let bloom = *stored.envelope().logs_bloom();
     let kind = TxType::try_from(transaction.ty()).unwrap_or(TxType::Legacy);
     TransactionReceipt {

@@ -37,5 +37,5 @@ pub use context::{HeadEvent, NodeApi, NodeStatus, RpcContext};
 pub use convert::BlockCache;
 pub use errors::Error;
 pub use filters::Filters;
-pub use server::{RpcServer, methods, start};
+pub use server::{RpcServer, methods, start, start_with};
 pub use watching::VoteEvent;

@@ -99,6 +99,25 @@ impl RpcContext {
         let result = store.view(Some(height), |view| work(&self.calls_on(view, &header, overrides)));
         result.map_err(errors::store)?
     }
+
+    /// Runs calls as the block after the head would. It may come in another second than the head, in which contracts such as price
+    /// oracles write slots that they leave alone in the same: a wallet's exact estimate has to hold then.
+    pub(crate) fn on_next_block<T>(
+        &self,
+        overrides: (Option<StateOverride>, Option<BlockOverrides>),
+        work: impl FnOnce(&CallContext<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let result = self.executor.store().view(None, |view| {
+            let header = view.header(view.height()).map_err(errors::store)?;
+            let mut header = header.ok_or_else(|| errors::server("header not found"))?;
+            header.base_fee_per_gas = Some(self.executor.base_fee_after(&header).map_err(errors::executor)?);
+            header.parent_hash = header.hash_slow();
+            header.number += 1;
+            header.timestamp += 1;
+            work(&self.calls_on(view, &header, overrides))
+        });
+        result.map_err(errors::store)?
+    }
 }
 
 /// A block's transactions in the EVM's form, with what identifies each.

@@ -3,12 +3,12 @@
 use crate::config::NAMESPACES;
 use crate::context::RpcContext;
 use crate::errors::Error;
-use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::core::traits::IdProvider;
 use jsonrpsee::server::middleware::http::HostFilterLayer;
 use jsonrpsee::server::{BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle};
 use jsonrpsee::types::{ErrorObjectOwned, SubscriptionId};
+use jsonrpsee::{Methods, RpcModule};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -128,7 +128,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, Error> {
 ///
 /// # Errors
 /// [`Error::Config`].
-pub fn methods(context: RpcContext) -> Result<jsonrpsee::Methods, Error> {
+pub fn methods(context: RpcContext) -> Result<Methods, Error> {
     Ok(module(context).map_err(|error| Error::Config(error.to_string()))?.into())
 }
 
@@ -137,6 +137,14 @@ pub fn methods(context: RpcContext) -> Result<jsonrpsee::Methods, Error> {
 /// # Errors
 /// [`Error::Listen`] or [`Error::Config`].
 pub async fn start(context: RpcContext) -> Result<RpcServer, Error> {
+    start_with(context, Methods::new()).await
+}
+
+/// Starts the server with more methods, which go before those of the same name.
+///
+/// # Errors
+/// [`Error::Listen`] or [`Error::Config`].
+pub async fn start_with(context: RpcContext, more: Methods) -> Result<RpcServer, Error> {
     let settings = context.config.clone();
     let listen = |error: &dyn std::fmt::Display| Error::Listen {
         address: settings.listen.to_string(),
@@ -165,6 +173,10 @@ pub async fn start(context: RpcContext) -> Result<RpcServer, Error> {
     let address = server.local_addr().map_err(|error| listen(&error))?;
     let mut module = module(context).map_err(|error| Error::Config(error.to_string()))?;
     restrict(&mut module, &settings.namespaces)?;
+    for name in more.method_names() {
+        module.remove_method(name);
+    }
+    module.merge(more).map_err(|error| Error::Config(error.to_string()))?;
     let handle = server.start(module);
     Ok(RpcServer { handle, address })
 }

@@ -47,17 +47,20 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     })?;
     module.register_async_method("eth_call", |params, context, _| async move {
         let call = CallParams::read(&params)?;
-        context.heavy(move |context| run_call(context, call, |call, request| call.call(request))).await
+        context.heavy(move |context| run_call(context, call, false, |call, request| call.call(request))).await
     })?;
     module.register_async_method("eth_estimateGas", |params, context, _| async move {
         let call = CallParams::read(&params)?;
         context
-            .heavy(move |context| run_call(context, call, |call, request| call.estimate_gas(request)).map(U64::from))
+            .heavy(move |context| {
+                run_call(context, call, true, |call, request| call.estimate_gas(request)).map(U64::from)
+            })
             .await
     })?;
     module.register_async_method("eth_createAccessList", |params, context, _| async move {
         let call = CallParams::read(&params)?;
-        let list = context.heavy(move |context| run_call(context, call, |call, request| call.access_list(request)));
+        let list =
+            context.heavy(move |context| run_call(context, call, true, |call, request| call.access_list(request)));
         let outcome = list.await?;
         Result::Ok(AccessListResult {
             access_list: outcome.access_list,
@@ -117,12 +120,21 @@ impl CallParams {
     }
 }
 
+/// `planned`: the call is going to be a transaction, so that without a block the next one is meant.
 fn run_call<T>(
     context: &RpcContext,
     params: CallParams,
+    planned: bool,
     run: impl FnOnce(&CallContext<'_>, TransactionRequest) -> std::result::Result<T, bttc_executor::simulate::CallError>,
 ) -> Result<T> {
     let overrides = (params.state_overrides, params.block_overrides);
+    let next = match params.block {
+        Some(id) => id == BlockId::Number(BlockNumberOrTag::Pending),
+        None => planned,
+    };
+    if next {
+        return context.on_next_block(overrides, |calls| run(calls, params.request).map_err(errors::call));
+    }
     context.on_block(params.block, overrides, |calls| run(calls, params.request).map_err(errors::call))
 }
 

@@ -85,7 +85,7 @@ fn served_context(executor: Arc<Executor>, node: Arc<dyn NodeApi>, heavy: usize)
         heads,
         pending,
         version: "test".into(),
-        blocks: bttc_rpc::BlockCache::default(),
+        blocks: Arc::default(),
         filters: bttc_rpc::Filters::default(),
         heavy: Arc::new(Semaphore::new(heavy)),
         slow: Arc::new(Semaphore::new(1)),

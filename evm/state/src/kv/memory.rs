@@ -82,10 +82,26 @@ impl MemoryStore {
         Self { inner: Mutex::new(copy) }
     }
 
+    /// What is there now, to come back to. Costs nothing until the next write, which copies.
+    pub fn save(&self) -> MemorySnapshot {
+        MemorySnapshot(self.tables())
+    }
+
+    /// Goes back to what was saved.
+    pub fn restore(&self, saved: &MemorySnapshot) {
+        let mut inner = self.inner.lock();
+        inner.current = Arc::clone(&saved.0);
+        inner.undo.clear();
+    }
+
     fn tables(&self) -> Arc<Tables> {
         Arc::clone(&self.inner.lock().current)
     }
 }
+
+/// A saved state of a [`MemoryStore`].
+#[derive(Clone, Debug)]
+pub struct MemorySnapshot(Arc<Tables>);
 
 struct Snapshot(Arc<Tables>);
 

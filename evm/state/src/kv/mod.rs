@@ -4,7 +4,7 @@ mod memory;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
-pub use memory::{MemoryFaults, MemoryStore};
+pub use memory::{MemoryFaults, MemorySnapshot, MemoryStore};
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksOptions, RocksStore};
 
