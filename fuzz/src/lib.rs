@@ -103,7 +103,7 @@ pub fn rpc_context() -> RpcContext {
         heads: tokio::sync::broadcast::channel(8).0,
         pending: tokio::sync::broadcast::channel(8).0,
         version: "fuzz".into(),
-        blocks: bttc_rpc::BlockCache::default(),
+        blocks: Arc::default(),
         filters: bttc_rpc::Filters::default(),
         heavy: Arc::new(tokio::sync::Semaphore::new(4)),
         slow: Arc::new(tokio::sync::Semaphore::new(4)),
