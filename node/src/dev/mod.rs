@@ -15,6 +15,8 @@ use bttc_state::{Kv, MemoryStore, RocksStore, StateStore};
 use bttc_types::SecretKey;
 use chain::DevChain;
 use eyre::Context;
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,11 +96,7 @@ async fn serve(
     let methods = methods::methods(Arc::clone(&chain))?;
     let server = bttc_rpc::start_with(context, methods.into()).await?;
     let rpc = server.address();
-    println!("bttc dev: chain id {}, RPC http://{rpc} and ws://{rpc}", executor.spec().chain_id());
-    println!("accounts with 100,000,000 BTT each (public development keys, never use them elsewhere):");
-    for (address, key) in DEV_KEYS {
-        println!("  {address}  {key}");
-    }
+    tell(&executor, rpc);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         result = by_time(chain) => result,
@@ -108,6 +106,16 @@ async fn serve(
     // A subscriber that does not close must not keep the node.
     let _ = tokio::time::timeout(Duration::from_secs(3), server.stop()).await;
     Ok(())
+}
+
+/// Says where the chain is. Whoever started it may have stopped to listen (`bttc dev | head -1`): the chain goes on.
+fn tell(executor: &Executor, rpc: SocketAddr) {
+    let mut text = format!("bttc dev: chain id {}, RPC http://{rpc} and ws://{rpc}\n", executor.spec().chain_id());
+    text += "accounts with 100,000,000 BTT each (public development keys, never use them elsewhere):\n";
+    for (address, key) in DEV_KEYS {
+        text += &format!("  {address}  {key}\n");
+    }
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Mines at intervals, as long as there is one.
