@@ -5,6 +5,7 @@ use alloy_primitives::{Address, U256};
 use jsonrpsee::http_client::HttpClient;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Wei of so many BTT.
 fn btt(amount: u64) -> U256 {
@@ -37,6 +38,8 @@ impl Process {
     fn twin(devnet: &Devnet, of: &str) -> Self {
         devnet.node("stop", of);
         let (home, other) = (devnet.home("twin"), devnet.home(of));
+        // Of an earlier attempt.
+        let _ = std::fs::remove_dir_all(&home);
         assert!(Command::new("cp").arg("-r").arg(&other).arg(&home).status().unwrap().success());
         std::fs::remove_file(home.join("keys/p2p.json")).unwrap();
         let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -86,9 +89,20 @@ async fn who_signs_twice_is_slashed_with_its_delegators_and_the_reporter_is_paid
         .collect();
 
     assert!(members(&client).await.contains(&key));
-    let twin = Process::twin(&devnet, "v3");
-    until("the double signer is slashed", 90, async || validator(&devnet, &id)["tombstoned"].as_bool().unwrap()).await;
-    drop(twin);
+    // On a busy machine one of the two may come so much later that it sees the other's signatures and stays silent, as it should: then
+    // the operator tries again.
+    let slashed = || validator(&devnet, &id)["tombstoned"].as_bool().unwrap();
+    for _ in 0..5 {
+        let _twin = Process::twin(&devnet, "v3");
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !slashed() && Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        if slashed() {
+            break;
+        }
+    }
+    assert!(slashed(), "the double signer is not slashed");
     until("it is out of the set", 60, async || !members(&client).await.contains(&key)).await;
     // 5 % of the pool: the delegator lost as much as the owner.
     let slashed = validator(&devnet, &id);

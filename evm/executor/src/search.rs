@@ -42,7 +42,7 @@ impl SearchIndexer {
             if u64::from(place) == SECTION_BLOCKS - 1 {
                 let mut entries = self.entries.clone();
                 entries.extend(names.into_iter().map(|name| (name, place)));
-                self.store.index_section(entries)?;
+                self.store.index_section(self.next / SECTION_BLOCKS, entries)?;
                 self.store.prune_search()?;
                 self.entries = Vec::new();
             } else {

@@ -64,24 +64,27 @@ impl StateStore {
         heights.ok_or_else(|| Error::corrupt(Table::Meta, META_SEARCH, "not a range of sections"))
     }
 
-    /// Writes the index of the section after the last one. `entries` are names with the places of their blocks in the section.
+    /// Writes the index of a section: the one after the last, or the first of all. `entries` are names with the places of their blocks
+    /// in the section.
     ///
     /// # Errors
     /// [`Error::Database`]; what is half written then is not used, and is written again by the next call.
-    pub fn index_section(&self, mut entries: Vec<(u64, u8)>) -> Result<(), Error> {
+    pub fn index_section(&self, section: u64, mut entries: Vec<(u64, u8)>) -> Result<(), Error> {
         let done = self.searchable()?;
+        // Before the first section is written the range follows the pruning, and may have moved on meanwhile.
+        let first = if done.is_empty() { section } else { done.start };
         entries.sort_unstable();
         entries.dedup();
         let mut batch = Batch::default();
         for group in entries.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((name, _)) = group.first() else { continue };
             let places: Vec<u8> = group.iter().map(|(_, place)| *place).collect();
-            batch.put(Table::Search, key(done.end, *name), places);
+            batch.put(Table::Search, key(section, *name), places);
             if batch.len() >= WRITE_OPERATIONS {
                 self.kv.write(std::mem::take(&mut batch), false)?;
             }
         }
-        put_range(&mut batch, done.start..done.end + 1);
+        put_range(&mut batch, first..section + 1);
         self.kv.write(batch, false)
     }
 
