@@ -6,14 +6,29 @@ use alloy_primitives::keccak256;
 use bttc_state::{SECTION_BLOCKS, SearchKind, StateStore, search_name};
 use std::sync::Arc;
 
+/// Names of one block. A full block of ordinary transfers has fewer; one of logs made to fill memory may have a million.
+const MAX_NAMES: usize = 65_536;
+
 /// Follows the head and writes a section of the index when its last block is there.
 #[derive(Debug)]
 pub struct SearchIndexer {
     store: Arc<StateStore>,
     /// The next height to read.
     next: u64,
-    /// Names found in the section that is not finished, with the places of their blocks.
+    section: Section,
+    /// Most names of a block; with more it is a candidate for everything.
+    max_names: usize,
+}
+
+/// What is found in a section.
+#[derive(Debug, Default)]
+struct Section {
+    /// Names with the places of their blocks.
     entries: Vec<(u64, u8)>,
+    /// Places of blocks with too many names.
+    dense: Vec<u8>,
+    /// How many entries are written; none before the section is whole.
+    written: Option<usize>,
 }
 
 impl SearchIndexer {
@@ -22,35 +37,68 @@ impl SearchIndexer {
     /// # Errors
     /// The store's.
     pub fn new(store: Arc<StateStore>) -> Result<Self, Error> {
-        let next = store.searchable()?.end.saturating_mul(SECTION_BLOCKS);
-        Ok(Self { store, next, entries: Vec::new() })
+        Self::bounded(store, MAX_NAMES)
     }
 
-    /// Reads up to `blocks` blocks. False: the head is reached.
+    /// [`SearchIndexer::new`] with another bound on a block's names.
     ///
     /// # Errors
-    /// The store's; the next call goes on with the same block.
+    /// The store's.
+    pub fn bounded(store: Arc<StateStore>, max_names: usize) -> Result<Self, Error> {
+        let next = store.searchable()?.end.saturating_mul(SECTION_BLOCKS);
+        Ok(Self { store, next, section: Section::default(), max_names })
+    }
+
+    /// Does a piece of the work: reads up to `blocks` blocks, or writes some entries, or forgets some. False: there is nothing to do
+    /// until the head moves.
+    ///
+    /// # Errors
+    /// The store's; the next call tries the same again.
     pub fn advance(&mut self, blocks: u64) -> Result<bool, Error> {
+        if let Some(written) = self.section.written {
+            return self.write(written).map(|()| true);
+        }
         for _ in 0..blocks {
             if self.store.head().is_none_or(|head| self.next > head.height) {
-                return Ok(false);
+                return Ok(self.store.prune_search()?);
             }
-            let place = u8::try_from(self.next % SECTION_BLOCKS).unwrap_or(u8::MAX);
-            let mut names = search_names(&self.store, self.next)?;
-            names.sort_unstable();
-            names.dedup();
-            if u64::from(place) == SECTION_BLOCKS - 1 {
-                let mut entries = self.entries.clone();
-                entries.extend(names.into_iter().map(|name| (name, place)));
-                self.store.index_section(self.next / SECTION_BLOCKS, entries)?;
-                self.store.prune_search()?;
-                self.entries = Vec::new();
-            } else {
-                self.entries.extend(names.into_iter().map(|name| (name, place)));
+            self.read()?;
+            if self.section.written.is_some() {
+                break;
             }
-            self.next += 1;
         }
         Ok(true)
+    }
+
+    fn read(&mut self) -> Result<(), Error> {
+        let place = u8::try_from(self.next % SECTION_BLOCKS).unwrap_or(u8::MAX);
+        let mut names = search_names(&self.store, self.next)?;
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > self.max_names {
+            self.section.dense.push(place);
+        } else {
+            self.section.entries.extend(names.into_iter().map(|name| (name, place)));
+        }
+        self.next += 1;
+        if self.next.is_multiple_of(SECTION_BLOCKS) {
+            self.section.entries.sort_unstable();
+            self.section.written = Some(0);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, written: usize) -> Result<(), Error> {
+        let section = self.next / SECTION_BLOCKS - 1;
+        let rest = self.section.entries.get(written..).unwrap_or_default();
+        let taken = self.store.index_piece(section, rest)?;
+        if taken > 0 {
+            self.section.written = Some(written + taken);
+        } else {
+            self.store.finish_section(section, &self.section.dense)?;
+            self.section = Section::default();
+        }
+        Ok(())
     }
 }
 

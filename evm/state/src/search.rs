@@ -2,7 +2,8 @@
 //!
 //! A section is 256 blocks. For each value in it there is one entry, whose name is a hash of the value and whose content is the places of
 //! the blocks, one byte each. A query reads one entry a section and value, whatever the blocks hold. Names may collide, so what
-//! is found is a candidate: who asks looks at the block. The index is written behind the head, never with a block.
+//! is found is a candidate: who asks looks at the block. The index is written behind the head, never with a block, and in small pieces, so
+//! that a writer of blocks never waits for more than one. A block with very many names is not named: it is a candidate for everything.
 
 use crate::Error;
 use crate::history::ChangedKeys;
@@ -16,8 +17,11 @@ pub const SECTION_BLOCKS: u64 = 256;
 
 pub(crate) const META_SEARCH: &[u8] = b"search";
 
-/// Operations of one write: a writer of blocks waits for one at most.
+/// Operations of one write.
 const WRITE_OPERATIONS: usize = 4_096;
+
+/// Under this name stand the blocks that are candidates for everything.
+const EVERYTHING: u64 = u64::MAX;
 
 /// What a value in the index is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,61 +68,73 @@ impl StateStore {
         heights.ok_or_else(|| Error::corrupt(Table::Meta, META_SEARCH, "not a range of sections"))
     }
 
-    /// Writes the index of a section: the one after the last, or the first of all. `entries` are names with the places of their blocks
-    /// in the section.
+    /// Writes a piece of a section's index, and says how many of the entries it has taken; 0 when there is none. `entries` are names
+    /// with the places of their blocks in the section, sorted, each once.
     ///
     /// # Errors
-    /// [`Error::Database`]; what is half written then is not used, and is written again by the next call.
-    pub fn index_section(&self, section: u64, mut entries: Vec<(u64, u8)>) -> Result<(), Error> {
-        let done = self.searchable()?;
-        // Before the first section is written the range follows the pruning, and may have moved on meanwhile.
-        let first = if done.is_empty() { section } else { done.start };
-        entries.sort_unstable();
-        entries.dedup();
+    /// [`Error::Database`].
+    pub fn index_piece(&self, section: u64, entries: &[(u64, u8)]) -> Result<usize, Error> {
         let mut batch = Batch::default();
+        let mut taken = 0;
         for group in entries.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((name, _)) = group.first() else { continue };
             let places: Vec<u8> = group.iter().map(|(_, place)| *place).collect();
             batch.put(Table::Search, key(section, *name), places);
+            taken += group.len();
             if batch.len() >= WRITE_OPERATIONS {
-                self.kv.write(std::mem::take(&mut batch), false)?;
+                break;
             }
+        }
+        if !batch.is_empty() {
+            self.kv.write(batch, false)?;
+        }
+        Ok(taken)
+    }
+
+    /// Says that a section is written: the one after the last, or the first of all. `dense` are the places of blocks that were not
+    /// named.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn finish_section(&self, section: u64, dense: &[u8]) -> Result<(), Error> {
+        let done = self.searchable()?;
+        // Before the first section is written the range follows the pruning, and may have moved on meanwhile.
+        let first = if done.is_empty() { section } else { done.start };
+        let mut batch = Batch::default();
+        if !dense.is_empty() {
+            batch.put(Table::Search, key(section, EVERYTHING), dense);
         }
         put_range(&mut batch, first..section + 1);
         self.kv.write(batch, false)
     }
 
-    /// Forgets sections whose blocks are all forgotten.
+    /// Forgets some entries of sections whose blocks are all forgotten. False: nothing is left to forget.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub fn prune_search(&self) -> Result<(), Error> {
+    pub fn prune_search(&self) -> Result<bool, Error> {
         let done = self.searchable()?;
         let lowest = self.lowest_block()? / SECTION_BLOCKS;
-        for section in done.start..lowest.min(done.end) {
-            let mut batch = Batch::default();
-            // First the range, so that nobody takes half a section for a whole one.
-            put_range(&mut batch, section + 1..done.end);
-            self.kv.write(batch, false)?;
-            while let Some(batch) = self.entries_of(section)? {
-                self.kv.write(batch, false)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removal of some entries of a section; nothing when there is none.
-    fn entries_of(&self, section: u64) -> Result<Option<Batch>, Error> {
-        let prefix = section.to_be_bytes();
+        let start = lowest.clamp(done.start, done.end);
         let mut batch = Batch::default();
-        self.kv.scan(Table::Search, &prefix, &mut |key, _| {
-            let inside = key.starts_with(&prefix);
-            if inside {
+        if start > done.start {
+            // First the range, so that nobody takes half a section for a whole one.
+            put_range(&mut batch, start..done.end);
+            self.kv.write(std::mem::take(&mut batch), false)?;
+        }
+        let end = start.to_be_bytes();
+        self.kv.scan(Table::Search, &[], &mut |key, _| {
+            let below = key < end.as_slice();
+            if below {
                 batch.delete(Table::Search, key);
             }
-            Ok(inside && batch.len() < WRITE_OPERATIONS)
+            Ok(below && batch.len() < WRITE_OPERATIONS)
         })?;
-        Ok((!batch.is_empty()).then_some(batch))
+        let more = !batch.is_empty();
+        if more {
+            self.kv.write(batch, false)?;
+        }
+        Ok(more)
     }
 
     /// The blocks of a section that may contain a value: bit `n` stands for the section's block `n`.
@@ -132,6 +148,14 @@ impl StateStore {
             found.set_bit(usize::from(place), true);
         }
         Ok(found)
+    }
+
+    /// The blocks of a section that are candidates for everything.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn search_everything(&self, section: u64) -> Result<U256, Error> {
+        self.search(section, EVERYTHING)
     }
 }
 

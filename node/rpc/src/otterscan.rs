@@ -1,7 +1,7 @@
 //! `ots_*`: what the Otterscan explorer needs beyond `eth` (its documentation: <https://docs.otterscan.io/api-docs/ots-api>).
 
 use crate::context::RpcContext;
-use crate::convert::{mined_transaction, rpc_block, rpc_receipts};
+use crate::convert::{RpcReceipt, mined_transaction, rpc_block, rpc_receipt_at};
 use crate::errors;
 use crate::replays::walk_to;
 use crate::search::{Wanted, candidates};
@@ -17,6 +17,7 @@ use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, ErrorObjectOwned>;
@@ -113,31 +114,32 @@ fn block_transactions(context: &RpcContext, id: BlockId, page: usize, size: usiz
     let total = full.block.transactions.len();
     let end = total.saturating_sub(page.saturating_mul(size));
     let start = end.saturating_sub(size.min(MAX_PAGE));
-    let mut block = serde_json::to_value(rpc_block(&full, true)).map_err(errors::internal)?;
+    let mut block = serde_json::to_value(rpc_block(&full, false)).map_err(errors::internal)?;
+    let (mut transactions, mut receipts) = (Vec::new(), Vec::new());
+    let all = full.block.transactions.iter().zip(&full.senders).enumerate().skip(start).take(end - start);
+    for (index, (transaction, sender)) in all {
+        let shown = mined_transaction(transaction.clone(), *sender, &full.block.header, full.hash, index);
+        let mut shown = serde_json::to_value(shown).map_err(errors::internal)?;
+        cut_input(&mut shown);
+        transactions.push(shown);
+        receipts.push(slim_receipt(rpc_receipt_at(&full, stored, index))?);
+    }
     if let Value::Object(fields) = &mut block {
+        fields.insert("transactions".into(), transactions.into());
         fields.insert("transactionCount".into(), total.into());
         fields.insert("logsBloom".into(), Value::Null);
-        if let Some(Value::Array(all)) = fields.get_mut("transactions") {
-            all.truncate(end);
-            all.drain(..start.min(all.len()));
-            all.iter_mut().for_each(cut_input);
-        }
     }
-    let receipts = rpc_receipts(&full.block, full.hash, &full.senders, stored);
-    let receipts: Vec<Value> = receipts
-        .get(start..end)
-        .unwrap_or_default()
-        .iter()
-        .map(|receipt| {
-            let mut value = serde_json::to_value(receipt).unwrap_or_default();
-            if let Value::Object(fields) = &mut value {
-                fields.insert("logs".into(), Value::Null);
-                fields.insert("logsBloom".into(), Value::Null);
-            }
-            value
-        })
-        .collect();
     Ok(Some(json!({ "fullblock": block, "receipts": receipts })))
+}
+
+/// A receipt without its logs.
+fn slim_receipt(receipt: Option<RpcReceipt>) -> Result<Value> {
+    let mut value = serde_json::to_value(receipt).map_err(errors::internal)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("logs".into(), Value::Null);
+        fields.insert("logsBloom".into(), Value::Null);
+    }
+    Ok(value)
 }
 
 fn cut_input(transaction: &mut Value) {
@@ -230,21 +232,22 @@ fn search(context: &RpcContext, page: &Page, budget: &Budget) -> Result<Value> {
     let name = search_name(SearchKind::Account, keccak256(page.account).as_slice());
     let mut found: Vec<(u64, Vec<usize>)> = Vec::new();
     let (mut count, mut whole) = (0, true);
-    candidates(context, range, &Wanted::account(name), page.newest_first, |height, known| {
+    // Behind the index every block is looked at, so time is looked at before each.
+    let late = |height: u64| {
+        let data = json!({ "reached": format!("0x{height:x}") });
+        errors::limit("the search takes too long: start from another block", data)
+    };
+    let unread = candidates(context, range, &Wanted::account(name), page.newest_first, |height, known| {
+        let late_now = Instant::now() >= budget.deadline || budget.abandoned.load(Ordering::Relaxed);
+        if late_now && count == 0 {
+            return Err(late(height));
+        }
+        if late_now || count >= page.size {
+            whole = false;
+            return Ok(false);
+        }
         if !known && !search_names(store, height).map_err(errors::executor)?.contains(&name) {
             return Ok(true);
-        }
-        if count >= page.size {
-            whole = false;
-            return Ok(false);
-        }
-        if Instant::now() >= budget.deadline {
-            if count == 0 {
-                let data = json!({ "reached": format!("0x{height:x}") });
-                return Err(errors::limit("the search takes too long: start from another block", data));
-            }
-            whole = false;
-            return Ok(false);
         }
         let indexes = involved(context, height, page.account, budget)?;
         count += indexes.len();
@@ -253,6 +256,12 @@ fn search(context: &RpcContext, page: &Page, budget: &Budget) -> Result<Value> {
         }
         Ok(true)
     })?;
+    if let Some(height) = unread {
+        if count == 0 {
+            return Err(late(height));
+        }
+        whole = false;
+    }
     if !page.newest_first {
         found.reverse();
     }
@@ -266,12 +275,9 @@ fn search(context: &RpcContext, page: &Page, budget: &Budget) -> Result<Value> {
                 continue;
             };
             transactions.push(mined_transaction(transaction.clone(), *sender, header, full.hash, index));
-            let receipt = crate::convert::rpc_receipt_at(&full, stored, index);
-            let mut receipt = serde_json::to_value(receipt).map_err(errors::internal)?;
+            let mut receipt = slim_receipt(rpc_receipt_at(&full, stored, index))?;
             if let Value::Object(fields) = &mut receipt {
                 fields.insert("timestamp".into(), header.timestamp.into());
-                fields.insert("logs".into(), Value::Null);
-                fields.insert("logsBloom".into(), Value::Null);
             }
             receipts.push(receipt);
         }
