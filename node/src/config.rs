@@ -136,6 +136,10 @@ pub(crate) struct RpcSection {
     pub(crate) max_trace_blocks: u64,
     /// Calls, proofs and log searches at a time.
     pub(crate) heavy_requests: usize,
+    /// Units a second that a client may use; 0 for any number. See `docs/rpc.md` for what methods take.
+    pub(crate) client_units_per_second: u32,
+    /// Header in which a proxy says who its client is; empty when clients connect to the node itself.
+    pub(crate) client_header: String,
 }
 
 impl Default for RpcSection {
@@ -162,6 +166,8 @@ impl Default for RpcSection {
             trace_timeout_ms: limits.trace_timeout_ms,
             max_trace_blocks: limits.max_trace_blocks,
             heavy_requests: limits.heavy_requests,
+            client_units_per_second: limits.client_units_per_second,
+            client_header: limits.client_header.unwrap_or_default(),
         }
     }
 }

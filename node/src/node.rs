@@ -568,6 +568,8 @@ pub(crate) fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
         trace_timeout_ms: section.trace_timeout_ms,
         max_trace_blocks: section.max_trace_blocks,
         heavy_requests: section.heavy_requests,
+        client_units_per_second: section.client_units_per_second,
+        client_header: Some(section.client_header.clone()).filter(|name| !name.is_empty()),
         ..RpcConfig::default()
     };
     Ok(if section.public { config.public() } else { config })

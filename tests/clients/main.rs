@@ -8,6 +8,7 @@ mod harness;
 
 use bttc_genesis::Preset;
 use harness::Devnet;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -97,6 +98,44 @@ fn every_answer_has_the_specified_form_also_under_load() {
     println!("{text}");
 }
 
+/// Exchanges of the execution-apis that this node does not repeat, with the reason.
+const OTHERWISE: [(&str, &str); 6] = [
+    ("eth_sendRawTransaction/send-blob-tx", "the pool has no place for blobs"),
+    ("eth_simulateV1/ethSimulate-use-as-many-features-as-possible", "counts logs across blocks, against the schema"),
+    ("testing_buildBlockV1/build-block-empty-transactions", "blocks are built by consensus"),
+    ("testing_buildBlockV1/build-block-from-mempool", "blocks are built by consensus"),
+    ("testing_buildBlockV1/build-block-invalid-transaction", "blocks are built by consensus"),
+    ("testing_buildBlockV1/build-block-with-transactions", "blocks are built by consensus"),
+];
+
+/// The chain of the execution-apis, imported and served, answers as other nodes did.
+#[test]
+fn recorded_exchanges_are_repeated_on_the_imported_chain() {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
+    let shared = clients.join("../../../shared/conformance/execution_apis");
+    let python = clients.join(".venv/bin/python");
+    if !shared.exists() || !python.exists() {
+        println!("skipped: {} or the check's libraries are not here", shared.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = Command::new("tar");
+    let tar = tar.arg("xJf").arg(shared.join("tests.tar.xz")).arg("-C").arg(folder.path());
+    assert!(tar.status().unwrap().success());
+    let tests = folder.path().join("tests");
+    let (genesis, chain) = (tests.join("genesis.json"), tests.join("chain.rlp"));
+    let (_node, line, url) = dev(&["--import-chain".as_ref(), genesis.as_ref(), chain.as_ref()]);
+    assert!(line.contains("up to block 54"), "{line}");
+    let mut check = Command::new(python);
+    check.arg(shared.join("rpc_io_check.py")).args(["-v", "--rpc", &url, "--tests"]).arg(&tests);
+    let output = check.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let failed: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("FAIL ")?.split(' ').next()).collect();
+    let expected: Vec<&str> = OTHERWISE.iter().map(|(name, _)| *name).collect();
+    assert_eq!(failed, expected, "{text}");
+    assert!(text.contains("226 passed, 6 failed"), "{text}");
+}
+
 #[test]
 fn unmodified_wallet_libraries_work_against_four_validators() {
     run(&["check.mjs", "traces.mjs"], "");
@@ -147,15 +186,21 @@ impl Drop for Running {
     }
 }
 
+/// Starts `bttc dev` on a free port: the process, its first line, and the address of its RPC.
+fn dev(arguments: &[&OsStr]) -> (Running, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bttc"));
+    let command = command.args(["dev", "--rpc", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped());
+    let mut node = Running(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+    (node, line, url)
+}
+
 #[test]
 fn a_developers_chain_does_what_their_tools_expect() {
     let Some(folder) = clients() else { return };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bttc"));
-    let node = command.args(["dev", "--rpc", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut node = Running(node);
-    let mut line = String::new();
-    BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    let (_node, _, url) = dev(&[]);
     let output = Command::new("node").arg("dev.mjs").arg(url).current_dir(folder).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}");

@@ -87,6 +87,17 @@ impl<'a> BlockState<'a> {
         Ok(())
     }
 
+    /// Sets a nonce outside any transaction.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn set_nonce(&mut self, address: Address, nonce: u64) -> Result<(), StateError> {
+        let entry = self.entry(address)?;
+        entry.info.get_or_insert_default().nonce = nonce;
+        entry.dirty = true;
+        Ok(())
+    }
+
     /// Takes from a balance outside any transaction; false when there is not enough.
     ///
     /// # Errors

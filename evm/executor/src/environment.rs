@@ -1,6 +1,6 @@
 //! From a header to the EVM's block environment.
 
-use alloy_eips::eip7840::BlobParams;
+use crate::ethereum::blob_params;
 use alloy_primitives::{Address, B256, U256};
 use bttc_genesis::{EvmFork, Rules};
 use revm::context::{BlockEnv, CfgEnv};
@@ -74,15 +74,7 @@ impl EvmInput {
             let most = if fork >= EvmFork::Osaka { schedule.max.min(6) } else { schedule.max };
             cfg.max_blobs_per_tx = Some(most);
         }
-        let blob_price = blobs.map_or(1, |schedule| {
-            let params = BlobParams {
-                target_blob_count: schedule.target,
-                max_blob_count: schedule.max,
-                update_fraction: u128::from(schedule.update_fraction),
-                ..BlobParams::cancun()
-            };
-            params.calc_blob_fee(self.excess_blob_gas)
-        });
+        let blob_price = blobs.map_or(1, |schedule| blob_params(schedule).calc_blob_fee(self.excess_blob_gas));
         let block = BlockEnv {
             number: U256::from(self.number),
             beneficiary: self.beneficiary,

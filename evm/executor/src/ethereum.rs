@@ -72,6 +72,8 @@ pub struct BlockOutcome {
     pub diff: StateDiff,
     /// Receipts in order.
     pub receipts: Vec<StoredReceipt>,
+    /// Who sent its transactions.
+    pub senders: Vec<Address>,
 }
 
 /// EIP-7934: largest RLP of a block, 10 MiB less 2 MiB for the consensus layer.
@@ -113,13 +115,7 @@ pub fn execute_block(
     let transactions = recover_all(block)?;
     let input = EvmInput::from_header(header);
     let mut run = BlockRun::new(BlockState::new(store, Arc::clone(code_cache)), input, rules, chain_id, None);
-    if fork >= EvmFork::Cancun {
-        let beacon_root = header.parent_beacon_block_root.unwrap_or_default();
-        run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, beacon_root.0.into())?;
-    }
-    if fork >= EvmFork::Prague {
-        run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;
-    }
+    begin_block(&mut run, fork, header)?;
     for (index, transaction) in transactions.iter().enumerate() {
         if let Outcome::Refused(reason) = run.execute(transaction)? {
             let (hash, reason) = (transaction.hash(), reason.to_string());
@@ -132,7 +128,7 @@ pub fn execute_block(
             }
         }
     }
-    for (address, amount) in rewards(fork, block) {
+    for (address, amount) in rewards(fork, header, &block.body.ommers) {
         run.state().add_balance(address, amount).map_err(|StateError(error)| Error::Store(error))?;
     }
     for withdrawal in block.body.withdrawals.iter().flatten() {
@@ -149,7 +145,20 @@ pub fn execute_block(
         return Err(mismatch("logsBloom", "another bloom", "the bloom of the receipts"));
     }
     let receipts = std::mem::take(&mut run.receipts);
-    Ok(BlockOutcome { diff: run.into_state().into_diff(), receipts })
+    let senders = transactions.iter().map(RecoveredTransaction::sender).collect();
+    Ok(BlockOutcome { diff: run.into_state().into_diff(), receipts, senders })
+}
+
+/// Before the first transaction: the system calls of EIP-4788 and EIP-2935.
+pub(crate) fn begin_block(run: &mut BlockRun<'_>, fork: EvmFork, header: &Header) -> Result<(), Error> {
+    if fork >= EvmFork::Cancun {
+        let beacon_root = header.parent_beacon_block_root.unwrap_or_default();
+        run.system_call(SYSTEM_CALLER, eip4788::BEACON_ROOTS_ADDRESS, beacon_root.0.into())?;
+    }
+    if fork >= EvmFork::Prague {
+        run.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, header.parent_hash.0.into())?;
+    }
+    Ok(())
 }
 
 fn recover_all(block: &EthereumBlock) -> Result<Vec<RecoveredTransaction>, Error> {
@@ -181,7 +190,7 @@ fn requests_of(run: &mut BlockRun<'_>) -> Result<Requests, Error> {
 }
 
 /// What a block before the merge pays its miner and those of its uncles (yellow paper, section 11.3; EIP-649, EIP-1234).
-fn rewards(fork: EvmFork, block: &EthereumBlock) -> Vec<(Address, U256)> {
+pub(crate) fn rewards(fork: EvmFork, header: &Header, ommers: &[Header]) -> Vec<(Address, U256)> {
     let ether = U256::from(10u64).pow(U256::from(18u64));
     let base = match fork {
         EvmFork::Frontier | EvmFork::Homestead | EvmFork::Tangerine | EvmFork::SpuriousDragon => U256::from(5) * ether,
@@ -191,13 +200,13 @@ fn rewards(fork: EvmFork, block: &EthereumBlock) -> Vec<(Address, U256)> {
     };
     let mut paid = Vec::new();
     let mut miner = base;
-    for uncle in &block.body.ommers {
+    for uncle in ommers {
         // An uncle is one to six blocks older.
-        let left = (uncle.number + 8).saturating_sub(block.header.number);
+        let left = (uncle.number + 8).saturating_sub(header.number);
         paid.push((uncle.beneficiary, base * U256::from(left) / U256::from(8)));
         miner += base / U256::from(32);
     }
-    paid.push((block.header.beneficiary, miner));
+    paid.push((header.beneficiary, miner));
     paid
 }
 
@@ -247,15 +256,19 @@ fn check_fees(surroundings: &Surroundings<'_>) -> Result<(), Error> {
     if header.gas_limit.abs_diff(parent_limit) >= bound || header.gas_limit < MIN_GAS_LIMIT {
         return Err(mismatch("gasLimit", header.gas_limit, "close to the parent's"));
     }
-    let base_fee = match fork {
-        _ if fees_begin => Some(INITIAL_BASE_FEE),
-        _ if fork >= EvmFork::London => {
-            let parent_fee = parent.base_fee_per_gas.unwrap_or(0);
-            Some(BaseFeeParams::ethereum().next_block_base_fee(parent.gas_used, parent.gas_limit, parent_fee))
-        }
-        _ => None,
-    };
-    expect("baseFeePerGas", header.base_fee_per_gas, base_fee)
+    expect("baseFeePerGas", header.base_fee_per_gas, next_base_fee(rules, parent, fork))
+}
+
+/// Base fee of the block of this fork after `parent` (EIP-1559); none before London.
+pub(crate) fn next_base_fee(rules: &Rules, parent: &Header, fork: EvmFork) -> Option<u64> {
+    if fork < EvmFork::London {
+        return None;
+    }
+    if rules.fork_at(parent.number, parent.timestamp) < EvmFork::London {
+        return Some(INITIAL_BASE_FEE);
+    }
+    let parent_fee = parent.base_fee_per_gas.unwrap_or(0);
+    Some(BaseFeeParams::ethereum().next_block_base_fee(parent.gas_used, parent.gas_limit, parent_fee))
 }
 
 /// Blobs and their gas.
@@ -274,28 +287,28 @@ fn check_blobs(surroundings: &Surroundings<'_>) -> Result<(), Error> {
     if blobs > schedule.max {
         return Err(mismatch("blobGasUsed", blobs, "at most the schedule's maximum of blobs"));
     }
-    let excess = if fork >= EvmFork::Osaka {
-        next_excess_blob_gas(parent, schedule)
-    } else {
-        let target = schedule.target * DATA_GAS_PER_BLOB;
-        (parent.excess_blob_gas.unwrap_or(0) + parent.blob_gas_used.unwrap_or(0)).saturating_sub(target)
-    };
+    let excess = next_excess_blob_gas(parent, schedule, fork);
     expect("excessBlobGas", header.excess_blob_gas, Some(excess))
 }
 
-/// Excess blob gas of the block after `parent`, from Osaka on.
-pub(crate) fn next_excess_blob_gas(parent: &Header, schedule: BlobSchedule) -> u64 {
-    let params = BlobParams {
+/// Excess blob gas of the block of this fork after `parent` (EIP-4844, EIP-7918).
+pub(crate) fn next_excess_blob_gas(parent: &Header, schedule: BlobSchedule, fork: EvmFork) -> u64 {
+    let (excess, used) = (parent.excess_blob_gas.unwrap_or(0), parent.blob_gas_used.unwrap_or(0));
+    if fork < EvmFork::Osaka {
+        return (excess + used).saturating_sub(schedule.target * DATA_GAS_PER_BLOB);
+    }
+    let base_fee = parent.base_fee_per_gas.unwrap_or(0);
+    blob_params(schedule).next_block_excess_blob_gas_osaka(excess, used, base_fee)
+}
+
+/// A schedule in the library's form.
+pub(crate) fn blob_params(schedule: BlobSchedule) -> BlobParams {
+    BlobParams {
         target_blob_count: schedule.target,
         max_blob_count: schedule.max,
         update_fraction: u128::from(schedule.update_fraction),
         ..BlobParams::osaka()
-    };
-    params.next_block_excess_blob_gas_osaka(
-        parent.excess_blob_gas.unwrap_or(0),
-        parent.blob_gas_used.unwrap_or(0),
-        parent.base_fee_per_gas.unwrap_or(0),
-    )
+    }
 }
 
 /// Calls a request contract at the end of a block. It must exist and must not fail (EIP-7002, EIP-7251).

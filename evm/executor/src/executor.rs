@@ -128,7 +128,9 @@ impl Executor {
             sets: Mutex::default(),
             contract_senders: false,
         };
-        executor.complete_set_changes()?;
+        if executor.spec.rules.is_bttc() {
+            executor.complete_set_changes()?;
+        }
         Ok(executor)
     }
 
@@ -157,7 +159,7 @@ impl Executor {
         Ok(())
     }
 
-    fn forget_head(&self) {
+    pub(crate) fn forget_head(&self) {
         *self.candidates.lock() = Candidates::default();
         *self.head.lock() = None;
         *self.sets.lock() = Sets::default();
@@ -235,6 +237,11 @@ impl Executor {
     /// Reads from the committed state what the next block needs. For the thread that commits.
     fn head_state(&self, header: Header, hash: B256) -> Result<HeadState, Error> {
         let height = header.number;
+        if !self.spec.rules.is_bttc() {
+            // There is no governance; what has a counterpart there is the header's.
+            let params = ChainParams { gas_limit: header.gas_limit, min_base_fee: 0, ..self.spec.bttc.params };
+            return Ok(HeadState { header, hash, params, upgrades: Arc::default() });
+        }
         let mut host = ReadHost::new(self.env_of(&header, 0), self.store.as_ref());
         let params = governance::parameters(&mut host).map_err(hook_error(height))?;
         let upgrades = governance::views::upgrades(&mut host).map_err(hook_error(height))?;
@@ -416,6 +423,9 @@ impl Executor {
     /// # Errors
     /// The store's.
     pub fn events(&self, height: u64) -> Result<Vec<Event>, Error> {
+        if !self.spec.rules.is_bttc() {
+            return Ok(Vec::new());
+        }
         let Some(bytes) = self.store.events(height)? else { return Ok(Vec::new()) };
         serde_json::from_slice(&bytes).map_err(|error| Error::Evm { height, reason: error.to_string() })
     }
@@ -426,6 +436,9 @@ impl Executor {
     /// The store's.
     pub fn next_base_fee(&self) -> Result<u64, Error> {
         let head = self.head()?;
+        if !self.spec.rules.is_bttc() {
+            return Ok(self.ethereum_base_fee_after(&head.header));
+        }
         Ok(crate::bttc::next_base_fee(&head.header, &head.params))
     }
 
@@ -435,6 +448,9 @@ impl Executor {
     /// # Errors
     /// The store's.
     pub fn base_fee_after(&self, header: &Header) -> Result<u64, Error> {
+        if !self.spec.rules.is_bttc() {
+            return Ok(self.ethereum_base_fee_after(header));
+        }
         let head = self.head()?;
         let params = if header.number == head.header.number { head.params } else { self.params_after(header)? };
         Ok(crate::bttc::next_base_fee(header, &params))
@@ -445,6 +461,9 @@ impl Executor {
     /// # Errors
     /// The store's.
     pub fn params_after(&self, header: &Header) -> Result<ChainParams, Error> {
+        if !self.spec.rules.is_bttc() {
+            return self.head_params();
+        }
         let found = self.store.view(Some(header.number), |view| {
             let mut host = ReadHost::new(self.env_of(header, 0), view);
             governance::parameters(&mut host).map_err(hook_error(header.number))

@@ -21,6 +21,7 @@ mod error;
 pub mod ethereum;
 mod executor;
 mod genesis;
+mod import;
 #[cfg(test)]
 mod module_tests;
 mod modules;
@@ -41,6 +42,7 @@ pub use environment::{EvmInput, spec_id};
 pub use error::{Error, Invalid};
 pub use executor::{ExecutedBlock, Executor};
 pub use genesis::{genesis_block, genesis_header, initialize_genesis};
+pub use import::EthereumBody;
 pub use modules::ReadHost;
 pub use receipts::{StoredReceipt, decode_receipts, encode_receipts, receipts_root};
 pub use search::{SearchIndexer, search_names};

@@ -210,11 +210,17 @@ impl Executor {
         let parent_height = header.number.checked_sub(1).ok_or_else(first)?;
         let missing = || Error::Evm { height: parent_height, reason: "its header is not kept".into() };
         let parent = self.store().header(parent_height)?.ok_or_else(missing)?;
-        let start = self.block_start(header, &parent, &known.block.last_commit)?;
+        let (rules, chain_id) = (&self.spec().rules, self.spec().chain_id());
         let input = EvmInput::from_header(header);
-        let (cfg, block) = input.environment(&self.spec().rules, self.spec().chain_id());
+        let (cfg, block) = input.environment(rules, chain_id);
         let state = BlockState::new(view, Arc::clone(self.code_cache()));
-        let mut run = BlockRun::new(state, input, &self.spec().rules, self.spec().chain_id(), Some(start.env.clone()));
+        if !rules.is_bttc() {
+            let mut run = BlockRun::new(state, input, rules, chain_id, None);
+            crate::ethereum::begin_block(&mut run, rules.fork_at(header.number, header.timestamp), header)?;
+            return Ok(Replay::new(run.into_state(), cfg, block, None));
+        }
+        let start = self.block_start(header, &parent, &known.block.last_commit)?;
+        let mut run = BlockRun::new(state, input, rules, chain_id, Some(start.env.clone()));
         begin_block(&mut run, &start)?;
         Ok(Replay::new(run.into_state(), cfg, block, Some(start.env)))
     }

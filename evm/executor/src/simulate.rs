@@ -94,10 +94,15 @@ struct Prepared<'a> {
     cfg: CfgEnv,
     block: BlockEnv,
     transaction: TxEnv,
-    env: Env,
+    env: Option<Env>,
 }
 
 impl CallContext<'_> {
+    /// The modules' surroundings, where there are modules.
+    fn module_env(&self) -> Option<Env> {
+        self.spec.rules.is_bttc().then(|| self.env.clone())
+    }
+
     /// Runs a call.
     ///
     /// # Errors
@@ -178,7 +183,7 @@ impl CallContext<'_> {
         let first = self.prepare(request.clone(), self.gas_cap)?;
         let Prepared { state, cfg, block, transaction, env } = first;
         let inspector = AccessListInspector::new(transaction.access_list.clone());
-        let mut evm = chain_evm(state, cfg, block, Some(env), inspector);
+        let mut evm = chain_evm(state, cfg, block, env, inspector);
         evm.inspect_one_tx(transaction).map_err(evm_error)?;
         let access_list = evm.inspector.into_access_list();
         let mut request = request;
@@ -195,7 +200,7 @@ impl CallContext<'_> {
     /// [`CallError`], about the overrides.
     pub fn sequence(&self) -> Result<Replay<'_>, CallError> {
         let (state, cfg, block) = self.surroundings()?;
-        Ok(Replay::new(state, cfg, block, Some(self.env.clone())))
+        Ok(Replay::new(state, cfg, block, self.module_env()))
     }
 
     /// Runs a call in a sequence before the eyes of an inspector.
@@ -235,7 +240,7 @@ impl CallContext<'_> {
         if transaction.gas_price == 0 {
             block.basefee = 0;
         }
-        Ok(Prepared { state, cfg, block, transaction, env: self.env.clone() })
+        Ok(Prepared { state, cfg, block, transaction, env: self.module_env() })
     }
 
     /// State, rules and block, with the overrides.
@@ -264,7 +269,8 @@ impl CallContext<'_> {
         gas_cap: u64,
     ) -> Result<TxEnv, CallError> {
         let invalid = |reason: &str| CallError::Invalid(reason.to_owned());
-        if request.blob_versioned_hashes.is_some() || request.max_fee_per_blob_gas.is_some() {
+        let blob_hashes = request.blob_versioned_hashes.unwrap_or_default();
+        if self.spec.rules.is_bttc() && (!blob_hashes.is_empty() || request.max_fee_per_blob_gas.is_some()) {
             return Err(invalid("transactions with blobs (type 3) do not exist on this chain"));
         }
         if request.gas_price.is_some()
@@ -314,6 +320,8 @@ impl CallContext<'_> {
         }
         let tx_type = if !authorizations.is_empty() {
             4
+        } else if !blob_hashes.is_empty() {
+            3
         } else if tip.is_some() || request.max_fee_per_gas.is_some() {
             2
         } else {
@@ -330,9 +338,10 @@ impl CallContext<'_> {
             nonce,
             chain_id: Some(request.chain_id.unwrap_or(self.spec.chain_id())),
             access_list,
-            gas_priority_fee: (tx_type == 2 || tx_type == 4).then(|| tip.unwrap_or(0)),
+            gas_priority_fee: (tx_type >= 2).then(|| tip.unwrap_or(0)),
+            blob_hashes,
+            max_fee_per_blob_gas: request.max_fee_per_blob_gas.unwrap_or(0),
             authorization_list: authorizations.into_iter().map(Either::Left).collect(),
-            ..TxEnv::default()
         };
         if gas_price > 0 && request.gas.is_none() {
             let allowance = alloy_evm::call::caller_gas_allowance(state, &transaction)
@@ -347,13 +356,13 @@ impl CallContext<'_> {
 struct Attempt<'a> {
     evm: ChainEvm<'a>,
     transaction: TxEnv,
-    env: Env,
+    env: Option<Env>,
 }
 
 impl<'a> Attempt<'a> {
     fn new(prepared: Prepared<'a>) -> Self {
         let Prepared { state, cfg, block, transaction, env } = prepared;
-        let evm = chain_evm(state, cfg, block, Some(env.clone()), ());
+        let evm = chain_evm(state, cfg, block, env.clone(), ());
         Self { evm, transaction, env }
     }
 
@@ -390,15 +399,17 @@ impl<'a> Attempt<'a> {
 
 fn run(prepared: Prepared<'_>) -> Result<ExecutionResult, CallError> {
     let Prepared { state, cfg, block, transaction, env } = prepared;
-    let mut evm = chain_evm(state, cfg, block, Some(env), ());
+    let mut evm = chain_evm(state, cfg, block, env, ());
     evm.transact_one(transaction).map_err(evm_error)
 }
 
 /// Why the EVM stopped, in geth's words where there are some.
-fn halt_reason(reason: &HaltReason) -> String {
+pub(crate) fn halt_reason(reason: &HaltReason) -> String {
     match reason {
         HaltReason::OutOfGas(_) => "out of gas".into(),
-        HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode => "invalid opcode: INVALID".into(),
+        HaltReason::InvalidFEOpcode => "invalid opcode: INVALID".into(),
+        HaltReason::OpcodeNotFound => "invalid opcode".into(),
+        HaltReason::CallTooDeep => "max call depth exceeded".into(),
         HaltReason::InvalidJump => "invalid jump destination".into(),
         HaltReason::StackUnderflow => "stack underflow".into(),
         HaltReason::StackOverflow => "stack limit reached 1024".into(),
@@ -415,7 +426,6 @@ fn output_of(result: ExecutionResult) -> Result<Bytes, CallError> {
     match result {
         ExecutionResult::Success { output, .. } => Ok(output.into_data()),
         ExecutionResult::Revert { output, .. } => Err(CallError::Reverted(output)),
-        ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => Err(CallError::Halted("out of gas".into())),
         ExecutionResult::Halt { reason, .. } => Err(CallError::Halted(halt_reason(&reason))),
     }
 }

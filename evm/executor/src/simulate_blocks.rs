@@ -3,7 +3,7 @@
 use crate::block_state::BlockState;
 use crate::receipts::{StoredReceipt, root_and_bloom};
 use crate::replay::Replay;
-use crate::simulate::{CallContext, CallError, evm_error_code, revert_reason};
+use crate::simulate::{CallContext, CallError, evm_error_code, halt_reason, revert_reason};
 use crate::watchdog::{Budget, Watchdog};
 use crate::{Error, EvmInput};
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_WITHDRAWALS};
@@ -21,7 +21,7 @@ use bttc_genesis::{EvmFork, SYSTEM_CALLER};
 use bttc_state::StateDiff;
 use bttc_types::Transaction;
 use revm::Inspector;
-use revm::context::result::{ExecutionResult, HaltReason};
+use revm::context::result::ExecutionResult;
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::{ContextTr, JournalTr};
 use revm::interpreter::{CallInputs, CallOutcome, CreateInputs, CreateOutcome};
@@ -206,7 +206,8 @@ impl Simulation<'_, '_> {
 
     fn excess_blob_gas(&self, parent: &Header, timestamp: u64) -> u64 {
         let Some(schedule) = self.context.spec.rules.blobs_at(timestamp) else { return 0 };
-        crate::ethereum::next_excess_blob_gas(parent, schedule)
+        let fork = self.context.spec.rules.fork_at(parent.number + 1, timestamp);
+        crate::ethereum::next_excess_blob_gas(parent, schedule, fork)
     }
 
     fn block<'s>(
@@ -280,7 +281,13 @@ impl Simulation<'_, '_> {
             done.transactions.push((transaction, from));
             done.calls.push(call);
         }
-        let state = replay.into_state()?;
+        let mut state = replay.into_state()?;
+        if !spec.rules.is_bttc() {
+            let fork = spec.rules.fork_at(header.number, header.timestamp);
+            for (address, amount) in crate::ethereum::rewards(fork, &header, &[]) {
+                state.add_balance(address, amount).map_err(CallError::from)?;
+            }
+        }
         (header.receipts_root, header.logs_bloom) = root_and_bloom(&receipts);
         let encoded = done
             .transactions
@@ -366,7 +373,12 @@ impl Simulation<'_, '_> {
         transaction: &Transaction,
         from: Address,
     ) -> Result<SimulatedCall, SimulateFailure> {
-        let environment = crate::replay::environment_of(transaction, from);
+        let mut environment = crate::replay::environment_of(transaction, from);
+        // Without validation the nonce after the last is the first, which the EVM refuses to count to.
+        let last_nonce = !self.validation && environment.nonce == u64::MAX;
+        if last_nonce {
+            environment.nonce = u64::MAX - 1;
+        }
         let supplied = transaction.gas_limit();
         replay.set_free(!self.validation && transaction.max_fee_per_gas() == 0);
         let inspector = CoinLogs {
@@ -383,6 +395,9 @@ impl Simulation<'_, '_> {
                 SimulateFailure::new(code, format!("err: {message} (supplied gas {supplied})"))
             }
         })?;
+        if last_nonce {
+            replay.state_mut()?.set_nonce(from, 0).map_err(CallError::from)?;
+        }
         let (gas_used, max_gas_used) = (result.tx_gas_used(), result.tx_gas_used() + result.gas().final_refunded());
         self.gas_left = self.gas_left.saturating_sub(gas_used);
         let (output, logs, error) = match result {
@@ -394,7 +409,9 @@ impl Simulation<'_, '_> {
                 };
                 (Bytes::new(), Vec::new(), Some((3, message, Some(output))))
             }
-            ExecutionResult::Halt { reason, .. } => (Bytes::new(), Vec::new(), Some((-32_015, halted(&reason), None))),
+            ExecutionResult::Halt { reason, .. } => {
+                (Bytes::new(), Vec::new(), Some((-32_015, halt_reason(&reason), None)))
+            }
         };
         Ok(SimulatedCall { output, logs, gas_used, max_gas_used, error })
     }
@@ -464,19 +481,5 @@ impl<CTX: ContextTr> Inspector<CTX> for CoinLogs {
         if !value.is_zero() && self.logs {
             self.left.push((contract, target, value));
         }
-    }
-}
-
-/// geth's words for a stopped run.
-fn halted(reason: &HaltReason) -> String {
-    match reason {
-        HaltReason::OutOfGas(_) => "out of gas".into(),
-        HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode => "invalid opcode".into(),
-        HaltReason::InvalidJump => "invalid jump destination".into(),
-        HaltReason::StackUnderflow => "stack underflow".into(),
-        HaltReason::StackOverflow => "stack limit reached 1024".into(),
-        HaltReason::CallTooDeep => "max call depth exceeded".into(),
-        HaltReason::CreateCollision => "contract address collision".into(),
-        other => format!("{other:?}"),
     }
 }

@@ -11,7 +11,6 @@ use bttc_genesis::{ChainSpec, Rules};
 use bttc_state::{BlockRecord, MemoryStore, StateStore, StoreOptions};
 use eest::{genesis_state, rules, small, store_with};
 use serde_json::Value;
-use std::path::Path;
 use std::sync::Arc;
 
 fn bytes(value: &Value) -> Bytes {
@@ -80,26 +79,13 @@ fn run(test: &Value) -> Result<(), String> {
 
 #[test]
 fn ethereum_blockchain_tests_are_imported_or_refused_as_expected() {
-    eest::run_suite("blockchain_tests.tar.xz", run);
+    eest::run_suite("blockchain_tests.tar.xz", "EEST_BLOCKCHAIN_TESTS", run);
 }
 
 /// The chain of the execution-apis' recorded exchanges: from Homestead's rules through every fork to the second change of blob parameters.
 #[test]
 fn a_chain_through_every_fork_is_imported() {
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/execution_apis/tests.tar.xz");
-    if !archive.exists() {
-        println!("skipped: {} is not here", archive.display());
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let mut tar = std::process::Command::new("tar");
-    let tar = tar.arg("xJf").arg(&archive).arg("-C").arg(folder.path()).args([
-        "--wildcards",
-        "*genesis.json",
-        "*chain.rlp",
-        "*headfcu.json",
-    ]);
-    assert!(tar.status().expect("tar runs").success());
+    let Some(folder) = eest::unpack("execution_apis/tests.tar.xz") else { return };
     let read = |name: &str| {
         let places = [folder.path().join("tests").join(name), folder.path().join(name)];
         std::fs::read(places.into_iter().find(|place| place.exists()).expect(name)).unwrap()

@@ -213,11 +213,6 @@ fn recorded_simulations_give_the_same_blocks() {
             };
             context.simulate(payload, &|diff| Ok(view.root_after(diff, 0)?), &budget)
         });
-        // geth lets an unvalidated nonce wrap around to 0; here an account's last nonce is its last.
-        if file.ends_with("ethSimulate-overflow-nonce.io") {
-            assert_eq!(result.unwrap().unwrap_err().code, -32_603);
-            continue;
-        }
         if let Err(reason) = compare(&expected, result.unwrap()) {
             failures.push(format!("{}: {reason}", file.file_name().unwrap().to_string_lossy()));
         }

@@ -59,5 +59,5 @@ fn run(test: &Value) -> Result<(), String> {
 
 #[test]
 fn ethereum_state_tests_give_the_expected_roots_and_logs() {
-    eest::run_suite("state_tests.tar.xz", run);
+    eest::run_suite("state_tests.tar.xz", "EEST_STATE_TESTS", run);
 }

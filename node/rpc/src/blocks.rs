@@ -2,17 +2,17 @@
 
 use crate::context::RpcContext;
 use crate::convert::{
-    RpcReceipt, RpcTransaction, mined_transaction, pending_transaction, rpc_block, rpc_receipt_at, rpc_receipts,
+    RpcBlock, RpcReceipt, RpcTransaction, mined_transaction, pending_transaction, rpc_block, rpc_header,
+    rpc_receipt_at, rpc_receipts,
 };
 use crate::errors;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes, U64};
-use alloy_rpc_types_eth::Index;
+use alloy_rpc_types_eth::{BlockTransactions, Index};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
-use serde_json::Value;
 
 type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 
@@ -39,13 +39,13 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         uncles(context, params.one::<B256>()?.into())
     })?;
     // There are no uncles, so none is ever found.
-    module.register_method("eth_getUncleByBlockNumberAndIndex", |params, _, _| {
-        let _: (BlockNumberOrTag, Index) = params.parse()?;
-        Result::Ok(Value::Null)
+    module.register_method("eth_getUncleByBlockNumberAndIndex", |params, context, _| {
+        let (tag, index): (BlockNumberOrTag, Index) = params.parse()?;
+        uncle(context, BlockId::Number(tag), index)
     })?;
-    module.register_method("eth_getUncleByBlockHashAndIndex", |params, _, _| {
-        let _: (B256, Index) = params.parse()?;
-        Result::Ok(Value::Null)
+    module.register_method("eth_getUncleByBlockHashAndIndex", |params, context, _| {
+        let (hash, index): (B256, Index) = params.parse()?;
+        uncle(context, hash.into(), index)
     })?;
     module.register_method("eth_getTransactionByHash", |params, context, _| by_hash(context, params.one()?))?;
     module.register_method("eth_getRawTransactionByHash", |params, context, _| {
@@ -73,7 +73,7 @@ fn block_params<T: serde::de::DeserializeOwned>(params: &Params<'_>) -> Result<(
     Ok((sequence.next()?, sequence.optional_next()?.unwrap_or(false)))
 }
 
-fn block(context: &RpcContext, id: BlockId, whole: bool) -> Result<Option<crate::convert::RpcBlock>> {
+fn block(context: &RpcContext, id: BlockId, whole: bool) -> Result<Option<RpcBlock>> {
     let Some(height) = context.find_height(id)? else { return Ok(None) };
     Ok(context.full_block(height)?.map(|full| rpc_block(&full, whole)))
 }
@@ -84,7 +84,20 @@ fn count(context: &RpcContext, id: BlockId) -> Result<Option<U64>> {
 }
 
 fn uncles(context: &RpcContext, id: BlockId) -> Result<Option<U64>> {
-    Ok(context.find_height(id)?.map(|_| U64::ZERO))
+    let Some(height) = context.find_height(id)? else { return Ok(None) };
+    Ok(context.full_block(height)?.map(|full| U64::from(full.ommers.len())))
+}
+
+/// An uncle is shown as a block without a body; this chain has none.
+fn uncle(context: &RpcContext, id: BlockId, index: Index) -> Result<Option<RpcBlock>> {
+    let Some(height) = context.find_height(id)? else { return Ok(None) };
+    let Some(full) = context.full_block(height)? else { return Ok(None) };
+    let found = full.ommers.get(usize::from(index)).cloned();
+    Ok(found.map(|header| {
+        let (hash, size) = (header.hash_slow(), header.size());
+        let header = rpc_header(header, hash, Some(size));
+        RpcBlock { header, uncles: Vec::new(), transactions: BlockTransactions::Uncle, withdrawals: None }
+    }))
 }
 
 /// A mined transaction, or one that waits.
@@ -127,5 +140,5 @@ fn receipts(context: &RpcContext, id: BlockId) -> Result<Option<Vec<RpcReceipt>>
     let Some(height) = context.find_height(id)? else { return Ok(None) };
     let Some(full) = context.full_block(height)? else { return Ok(None) };
     let Some(stored) = context.receipts_of(&full)? else { return Ok(None) };
-    Ok(Some(rpc_receipts(&full.block, full.hash, &full.senders, stored)))
+    Ok(Some(rpc_receipts((&full.block, full.hash), &full.senders, stored, full.blob_price)))
 }

@@ -3,9 +3,9 @@
 use crate::context::RpcContext;
 use crate::convert::rpc_header;
 use crate::errors;
+use crate::params::StorageKey;
 use alloy_eips::{BlockId, BlockNumberOrTag, eip2935, eip4788};
 use alloy_primitives::{Address, B256, U64, address, hex};
-use alloy_serde::JsonStorageKey;
 use bttc_genesis::{BRIDGE_ADDRESS, BTT_ADDRESS, GOVERNANCE_ADDRESS, REWARDS_ADDRESS, STAKING_ADDRESS};
 use bttc_state::StateRead;
 use jsonrpsee::RpcModule;
@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 const MAX_SLOTS: usize = 1_024;
 
 /// Precompiles of Osaka by the names of EIP-7910.
-const PRECOMPILES: [(&str, Address); 18] = [
+pub(crate) const PRECOMPILES: [(&str, Address); 18] = [
     ("BLAKE2F", address!("0000000000000000000000000000000000000009")),
     ("BLS12_G1ADD", address!("000000000000000000000000000000000000000b")),
     ("BLS12_G1MSM", address!("000000000000000000000000000000000000000c")),
@@ -41,8 +41,8 @@ const PRECOMPILES: [(&str, Address); 18] = [
     ("SHA256", address!("0000000000000000000000000000000000000002")),
 ];
 
-/// Contracts that the system calls, and the native modules.
-const SYSTEM_CONTRACTS: [(&str, Address); 7] = [
+/// Contracts that the system calls, Cancun's and Prague's, and the native modules.
+pub(crate) const SYSTEM_CONTRACTS: [(&str, Address); 7] = [
     ("BEACON_ROOTS_ADDRESS", eip4788::BEACON_ROOTS_ADDRESS),
     ("HISTORY_STORAGE_ADDRESS", eip2935::HISTORY_STORAGE_ADDRESS),
     ("STAKING_ADDRESS", STAKING_ADDRESS),
@@ -67,7 +67,7 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         .register_method("eth_getHeaderByHash", |params, context, _| header(context, params.one::<B256>()?.into()))?;
     module.register_async_method("eth_getStorageValues", |params, context, _| async move {
         let mut sequence = params.sequence();
-        let requests: BTreeMap<Address, Vec<JsonStorageKey>> = sequence.next()?;
+        let requests: BTreeMap<Address, Vec<StorageKey>> = sequence.next()?;
         let block: Option<BlockId> = sequence.optional_next()?;
         context.heavy(move |context| storage_values(context, &requests, block)).await
     })?;
@@ -78,6 +78,9 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
 /// this form cannot say.
 fn config(context: &RpcContext) -> Result<Value> {
     let spec = context.executor.spec();
+    if !spec.rules.is_bttc() {
+        return crate::ethereum::config(context);
+    }
     let genesis = context.executor.store().genesis_hash().map_err(errors::store)?.unwrap_or_default();
     // EIP-6122: the checksum of the genesis hash and of every fork since; there was none.
     let fork_id = crc32fast::hash(genesis.as_slice());
@@ -118,10 +121,13 @@ fn header(context: &RpcContext, id: BlockId) -> Result<Option<alloy_rpc_types_et
 
 fn storage_values(
     context: &RpcContext,
-    requests: &BTreeMap<Address, Vec<JsonStorageKey>>,
+    requests: &BTreeMap<Address, Vec<StorageKey>>,
     block: Option<BlockId>,
 ) -> Result<BTreeMap<Address, Vec<B256>>> {
     let count: usize = requests.values().map(Vec::len).sum();
+    if count == 0 {
+        return Err(errors::invalid_params("empty request"));
+    }
     if count > MAX_SLOTS {
         let data = json!({ "limit": MAX_SLOTS });
         return Err(errors::limit(format!("{count} storage keys, at most {MAX_SLOTS} at once"), data));
@@ -129,7 +135,7 @@ fn storage_values(
     let height = context.height_of(block)?;
     let read = context.executor.store().view(Some(height), |view| {
         let accounts = requests.iter().map(|(account, keys)| {
-            let values = keys.iter().map(|key| view.storage(*account, key.as_b256().into()).map(B256::from));
+            let values = keys.iter().map(|key| view.storage(*account, key.slot()).map(B256::from));
             Ok((*account, values.collect::<std::result::Result<_, bttc_state::Error>>()?))
         });
         accounts.collect::<std::result::Result<_, bttc_state::Error>>()

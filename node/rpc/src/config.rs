@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 /// All namespaces. A server for everybody does well without `debug`, `trace` and `txpool`.
 pub const NAMESPACES: [&str; 9] = ["eth", "net", "web3", "rpc", "txpool", "debug", "trace", "ots", "bttc"];
 
+/// Units a second of a client of a server for everybody: a hundred calls, or a wallet's work many times over.
+const PUBLIC_UNITS_PER_SECOND: u32 = 1_000;
+
 /// Configuration.
 #[derive(Clone, Debug)]
 pub struct RpcConfig {
@@ -49,6 +52,12 @@ pub struct RpcConfig {
     pub heavy_requests: usize,
     /// Longest wait of `eth_sendRawTransactionSync`, milliseconds.
     pub max_sync_wait_ms: u64,
+    /// Units a second that a client may use, 0 for any number: a cheap method takes one, a call ten, a trace hundreds. What is not used
+    /// is kept for ten seconds.
+    pub client_units_per_second: u32,
+    /// Name of the header in which a proxy before this server says who its client is (`x-forwarded-for`); none when clients connect
+    /// to this server, for then they would write it.
+    pub client_header: Option<String>,
 }
 
 impl Default for RpcConfig {
@@ -74,6 +83,8 @@ impl Default for RpcConfig {
             max_fee_history: 1_024,
             heavy_requests: 2,
             max_sync_wait_ms: 60_000,
+            client_units_per_second: 0,
+            client_header: None,
         }
     }
 }
@@ -93,6 +104,9 @@ impl RpcConfig {
         self.max_fee_history = self.max_fee_history.min(256);
         self.trace_timeout_ms = self.trace_timeout_ms.min(2_000);
         self.max_sync_wait_ms = self.max_sync_wait_ms.min(10_000);
+        if self.client_units_per_second == 0 {
+            self.client_units_per_second = PUBLIC_UNITS_PER_SECOND;
+        }
         self
     }
 }

@@ -3,7 +3,7 @@
 use crate::context::RpcContext;
 use crate::errors;
 use alloy_consensus::transaction::Recovered;
-use alloy_consensus::{Receipt, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, TxType, Typed2718};
+use alloy_consensus::{BlockBody, Receipt, ReceiptEnvelope, ReceiptWithBloom, Transaction as _, TxType, Typed2718};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_primitives::{Address, B256, U256};
 use alloy_rpc_types_eth::{Block, BlockTransactions, Header, Log, Transaction, TransactionReceipt};
@@ -26,6 +26,12 @@ pub(crate) struct FullBlock {
     pub(crate) hash: B256,
     pub(crate) senders: Vec<Address>,
     pub(crate) size: usize,
+    /// Headers of uncles; never on this chain.
+    pub(crate) ommers: Vec<alloy_consensus::Header>,
+    /// None before Shanghai; always empty on this chain.
+    pub(crate) withdrawals: Option<Withdrawals>,
+    /// Price of blob gas, where blobs exist.
+    pub(crate) blob_price: Option<u128>,
     /// Decoded when they are first asked for.
     receipts: OnceLock<Option<Vec<StoredReceipt>>>,
 }
@@ -65,8 +71,21 @@ impl RpcContext {
         let Some(bytes) = store.block_bytes(height).map_err(errors::store)? else { return Ok(None) };
         let block = ChainBlock::decode(&bytes).map_err(errors::internal)?;
         let senders = store.senders(height).map_err(errors::store)?.unwrap_or_default();
-        let receipts = OnceLock::new();
-        let full = Arc::new(FullBlock { hash: block.hash(), block, senders, size: bytes.len(), receipts });
+        let mut full = FullBlock {
+            hash: block.hash(),
+            senders,
+            size: bytes.len(),
+            ommers: Vec::new(),
+            withdrawals: Some(Withdrawals::default()),
+            blob_price: self.executor.blob_base_fee(&block.header),
+            receipts: OnceLock::new(),
+            block,
+        };
+        if let Some(body) = self.executor.ethereum_body(&full.block.header).map_err(errors::executor)? {
+            (full.ommers, full.withdrawals) = (body.ommers, body.withdrawals);
+            full.size = alloy_rlp::Encodable::length(&full.ethereum());
+        }
+        let full = Arc::new(full);
         self.blocks.0.insert(height, Arc::clone(&full));
         Ok(Some(full))
     }
@@ -90,6 +109,15 @@ impl RpcContext {
     }
 }
 
+impl FullBlock {
+    /// The block as Ethereum encodes one.
+    pub(crate) fn ethereum(&self) -> alloy_consensus::Block<ChainTransaction> {
+        let (transactions, ommers) = (self.block.transactions.clone(), self.ommers.clone());
+        let body = BlockBody { transactions, ommers, withdrawals: self.withdrawals.clone() };
+        alloy_consensus::Block { header: self.block.header.clone(), body }
+    }
+}
+
 /// An RPC header.
 pub(crate) fn rpc_header(header: alloy_consensus::Header, hash: B256, size: Option<usize>) -> Header {
     Header { hash, inner: header, total_difficulty: None, size: size.map(U256::from) }
@@ -110,9 +138,9 @@ pub(crate) fn rpc_block(full: &FullBlock, whole: bool) -> RpcBlock {
     };
     Block {
         header: rpc_header(full.block.header.clone(), full.hash, Some(full.size)),
-        uncles: Vec::new(),
+        uncles: full.ommers.iter().map(alloy_consensus::Header::hash_slow).collect(),
         transactions,
-        withdrawals: Some(Withdrawals::default()),
+        withdrawals: full.withdrawals.clone(),
     }
 }
 
@@ -187,15 +215,16 @@ pub(crate) fn block_logs(
 
 /// All receipts of a block in RPC form.
 pub(crate) fn rpc_receipts(
-    block: &ChainBlock,
-    hash: B256,
+    (block, hash): (&ChainBlock, B256),
     senders: &[Address],
     receipts: &[StoredReceipt],
+    blob_price: Option<u128>,
 ) -> Vec<RpcReceipt> {
     let (mut gas, mut logs) = (0, 0);
     let all = block.transactions.iter().zip(senders).zip(receipts).enumerate();
     all.map(|(index, ((transaction, sender), stored))| {
-        let receipt = rpc_receipt(&block.header, hash, (index, transaction, *sender), stored, (gas, logs));
+        let transaction = (index, transaction, *sender);
+        let receipt = rpc_receipt((&block.header, hash), transaction, stored, (gas, logs), blob_price);
         gas = stored.cumulative_gas;
         logs += stored.logs.len() as u64;
         receipt
@@ -210,17 +239,19 @@ pub(crate) fn rpc_receipt_at(full: &FullBlock, receipts: &[StoredReceipt], index
     let gas = earlier.last().map_or(0, |receipt| receipt.cumulative_gas);
     let logs = earlier.iter().map(|receipt| receipt.logs.len() as u64).sum();
     let transaction = (index, transaction, *sender);
-    Some(rpc_receipt(&full.block.header, full.hash, transaction, rest.first()?, (gas, logs)))
+    let header = (&full.block.header, full.hash);
+    Some(rpc_receipt(header, transaction, rest.first()?, (gas, logs), full.blob_price))
 }
 
 /// A receipt in RPC form; `before` is the gas and the number of logs of the transactions before it.
 fn rpc_receipt(
-    header: &alloy_consensus::Header,
-    hash: B256,
+    (header, hash): (&alloy_consensus::Header, B256),
     (index, transaction, sender): (usize, &ChainTransaction, Address),
     stored: &StoredReceipt,
     before: (u64, u64),
+    blob_price: Option<u128>,
 ) -> RpcReceipt {
+    let blob_gas = transaction.blob_gas_used();
     let logs = transaction_logs(header, hash, (index, *transaction.tx_hash()), &stored.logs, before.1);
     let receipt = Receipt { status: stored.status(), cumulative_gas_used: stored.cumulative_gas, logs };
     let bloom = *stored.envelope().logs_bloom();
@@ -233,8 +264,8 @@ fn rpc_receipt(
         block_number: Some(header.number),
         gas_used: stored.cumulative_gas.saturating_sub(before.0),
         effective_gas_price: transaction.effective_gas_price(header.base_fee_per_gas),
-        blob_gas_used: None,
-        blob_gas_price: None,
+        blob_gas_used: blob_gas,
+        blob_gas_price: blob_price.filter(|_| blob_gas.is_some()),
         from: sender,
         to: transaction.to(),
         contract_address: transaction.is_create().then(|| sender.create(transaction.nonce())),

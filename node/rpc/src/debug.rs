@@ -3,9 +3,7 @@
 use crate::context::RpcContext;
 use crate::errors;
 use crate::replays::{transactions, walk_to};
-use alloy_consensus::{BlockBody, Header};
 use alloy_eips::Encodable2718 as _;
-use alloy_eips::eip4895::Withdrawals;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
@@ -62,12 +60,11 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         Result::Ok(Bytes::from(alloy_rlp::encode(&header)))
     })?;
     module.register_method("debug_getRawBlock", |params, context, _| {
-        let block = block_of(context, params.one()?)?;
-        Result::Ok(Bytes::from(alloy_rlp::encode(&block)))
+        Result::Ok(Bytes::from(alloy_rlp::encode(block_of(context, params.one()?)?)))
     })?;
     module.register_method("debug_getRawReceipts", |params, context, _| raw_receipts(context, params.one()?))?;
     module.register_method("debug_getRawTransaction", |params, context, _| {
-        let found = crate::blocks::by_hash(context, params.one()?)?;
+        let found = crate::blocks::by_hash(context, crate::params::hash_of(&params.one::<String>()?)?)?;
         Result::Ok(found.map(|transaction| Bytes::from(transaction.inner.inner().encoded_2718())))
     })?;
     // Final blocks are never bad, and bad proposals are not kept.
@@ -178,7 +175,7 @@ fn trace_block(
     options: &GethDebugTracingOptions,
     budget: &Budget,
 ) -> Result<Vec<TraceResult<GethTrace, String>>> {
-    let height = context.height_of(Some(id))?;
+    let height = context.find_height(id)?.ok_or_else(|| errors::server("block not found"))?;
     let counts = log_counts(context, height)?;
     let mut logs_before = 0;
     context.replayed(height, |replay, known| {
@@ -212,15 +209,10 @@ fn trace_call(
 }
 
 /// A block as Ethereum encodes one.
-fn block_of(context: &RpcContext, id: BlockId) -> Result<alloy_consensus::Block<bttc_types::Transaction, Header>> {
+fn block_of(context: &RpcContext, id: BlockId) -> Result<alloy_consensus::Block<bttc_types::Transaction>> {
     let height = context.height_of(Some(id))?;
     let full = context.full_block(height)?.ok_or_else(|| errors::server(format!("block {height} is not kept")))?;
-    let body = BlockBody {
-        transactions: full.block.transactions.clone(),
-        ommers: Vec::new(),
-        withdrawals: full.block.header.withdrawals_root.map(|_| Withdrawals::default()),
-    };
-    Ok(alloy_consensus::Block { header: full.block.header.clone(), body })
+    Ok(full.ethereum())
 }
 
 fn raw_receipts(context: &RpcContext, id: BlockId) -> Result<Vec<Bytes>> {

@@ -16,7 +16,7 @@ type Row = (&'static str, &'static str, &'static str, &'static str);
 const METHODS: &[Row] = &[
     ("eth_accounts", "", "array", "No accounts: this node holds no users' keys."),
     ("eth_baseFee", "", "quantity", "Base fee of the next block, wei."),
-    ("eth_blobBaseFee", "", "quantity", "1: this chain has no blobs."),
+    ("eth_blobBaseFee", "", "quantity", "Price of blob gas in the next block: 1 on this chain, which has no blobs."),
     ("eth_blockNumber", "", "quantity", "Height of the head, which is final."),
     ("eth_call", "call:object block?:block stateOverrides?:object blockOverrides?:object", "bytes", "Runs a call without consequences."),
     ("eth_capabilities", "", "object", "From which block on this node has state, blocks, receipts and proofs."),
@@ -48,10 +48,10 @@ const METHODS: &[Row] = &[
     ("eth_getTransactionCount", "account:address block?:block", "quantity", "Next nonce; with `pending` after those in the pool."),
     ("eth_getTransactionReceipt", "hash:hash", "object", "Receipt of a transaction in a block."),
     ("eth_getTransactionReceiptsByBlock", "block:block", "array", "As `eth_getBlockReceipts`, for tools of the original chain."),
-    ("eth_getUncleByBlockHashAndIndex", "hash:hash index:quantity", "object", "Nothing: there are no uncles."),
-    ("eth_getUncleByBlockNumberAndIndex", "block:block index:quantity", "object", "Nothing: there are no uncles."),
-    ("eth_getUncleCountByBlockHash", "hash:hash", "quantity", "0."),
-    ("eth_getUncleCountByBlockNumber", "block:block", "quantity", "0."),
+    ("eth_getUncleByBlockHashAndIndex", "hash:hash index:quantity", "object", "Nothing: this chain has no uncles."),
+    ("eth_getUncleByBlockNumberAndIndex", "block:block index:quantity", "object", "Nothing: this chain has no uncles."),
+    ("eth_getUncleCountByBlockHash", "hash:hash", "quantity", "0: this chain has no uncles."),
+    ("eth_getUncleCountByBlockNumber", "block:block", "quantity", "0: this chain has no uncles."),
     ("eth_maxPriorityFeePerGas", "", "quantity", "Tip with which a transaction is included soon, wei; 0 as long as blocks have room."),
     ("eth_newBlockFilter", "", "quantity", "Makes a filter of new blocks; it ends when it is not polled for five minutes."),
     ("eth_newFilter", "filter:object", "quantity", "Makes a filter of new logs."),
@@ -182,19 +182,23 @@ pub fn markdown() -> String {
          `rpc.discover` gives the same\nas an OpenRPC document. What Ethereum defines behaves as there; `latest`, `safe`, `finalized` \
          and `pending` name the head, which is final.\n\nErrors: geth's texts under -32000; a revert is code 3 with its data; a limit is \
          -32005 with the limit and what would work; state that\nis not kept any more is 4444 with what is kept. Limits are settings of \
-         `[rpc]`.\n",
+         `[rpc]`.\n\nUnits: what a call takes out of its client's budget (`client_units_per_second`; no budget where that is 0, \
+         1,000 with `public`). What is not used\nis kept for ten seconds; who has used up theirs is told after how many \
+         milliseconds to come back.\n",
     );
     let mut space = "";
     for (name, text, result, summary) in METHODS {
         let prefix = name.split(['_', '.']).next().unwrap_or(name);
         if prefix != space {
-            let _ = write!(page, "\n## {prefix}\n\n| method | parameters | result | |\n|---|---|---|---|\n");
+            let _ =
+                write!(page, "\n## {prefix}\n\n| method | parameters | result | units | |\n|---|---|---|---|---|\n");
             space = prefix;
         }
         let list: Vec<String> = parameters(text)
             .map(|(name, required, kind)| format!("{name}{}: {kind}", if required { "" } else { "?" }))
             .collect();
-        let _ = writeln!(page, "| `{name}` | {} | {result} | {summary} |", list.join(", "));
+        let units = crate::budget::weight(name);
+        let _ = writeln!(page, "| `{name}` | {} | {result} | {units} | {summary} |", list.join(", "));
     }
     page
 }

@@ -12,14 +12,19 @@ use jsonrpsee::types::ErrorObjectOwned;
 
 type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 
+/// EIP-4844's lowest price of blob gas. A chain without blobs never moves from it.
+const BLOB_PRICE_FLOOR: u128 = 1;
+
 pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Result<(), RegisterMethodError> {
     module.register_method("eth_gasPrice", |_, context, _| {
         Result::Ok(U256::from(suggested_tip(context)?) + U256::from(next_base_fee(context, context.head_height())?))
     })?;
     module
         .register_method("eth_maxPriorityFeePerGas", |_, context, _| Result::Ok(U256::from(suggested_tip(context)?)))?;
-    // This chain has no blobs: their price never moves from its floor.
-    module.register_method("eth_blobBaseFee", |_, _, _| Result::Ok(U64::from(1)))?;
+    module.register_method("eth_blobBaseFee", |_, context, _| {
+        let head = context.executor.head_header().map_err(errors::executor)?;
+        Result::Ok(U256::from(context.executor.blob_base_fee_after(&head).unwrap_or(BLOB_PRICE_FLOOR)))
+    })?;
     module.register_async_method("eth_feeHistory", |params, context, _| async move {
         let mut sequence = params.sequence();
         let blocks: alloy_primitives::U64 = match sequence.next::<serde_json::Value>()? {
@@ -85,20 +90,23 @@ fn fee_history(context: &RpcContext, blocks: u64, newest: BlockNumberOrTag, perc
     }
     let oldest = newest + 1 - count;
     let mut history = FeeHistory { oldest_block: oldest, ..FeeHistory::default() };
+    let no_blobs = if context.executor.spec().rules.is_bttc() { BLOB_PRICE_FLOOR } else { 0 };
     let mut rewards = Vec::new();
     for height in oldest..=newest {
         let header = context.executor.store().header(height).map_err(errors::store)?;
         let header = header.ok_or_else(|| errors::server("header not found"))?;
         history.base_fee_per_gas.push(u128::from(header.base_fee_per_gas.unwrap_or(0)));
         history.gas_used_ratio.push(header.gas_used as f64 / header.gas_limit as f64);
-        history.base_fee_per_blob_gas.push(1);
-        history.blob_gas_used_ratio.push(0.0);
+        history.base_fee_per_blob_gas.push(context.executor.blob_base_fee(&header).unwrap_or(no_blobs));
+        history.blob_gas_used_ratio.push(context.executor.blob_gas_ratio(&header));
         if !percentiles.is_empty() {
             rewards.push(block_rewards(context, height, &header, percentiles)?);
         }
     }
     history.base_fee_per_gas.push(u128::from(next_base_fee(context, newest)?));
-    history.base_fee_per_blob_gas.push(1);
+    let last = context.executor.store().header(newest).map_err(errors::store)?;
+    let next = last.and_then(|header| context.executor.blob_base_fee_after(&header));
+    history.base_fee_per_blob_gas.push(next.unwrap_or(no_blobs));
     history.reward = (!percentiles.is_empty()).then_some(rewards);
     Ok(history)
 }

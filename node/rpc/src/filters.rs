@@ -137,7 +137,7 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
                     Kind::Blocks { .. } | Kind::Pending { .. } => None,
                 })?;
                 let filter = filter.ok_or_else(|| errors::server("filter not found"))?;
-                logs(context, &filter)
+                so_far(context, filter)
             })
             .await
     })?;
@@ -202,6 +202,21 @@ fn changes(context: &RpcContext, id: U256) -> Result<Changes> {
             Ok(Changes::Hashes(hashes))
         }
     }
+}
+
+/// The logs of a filter up to the head. Unlike a query a filter may reach beyond: it waits for what comes.
+fn so_far(context: &RpcContext, mut filter: Filter) -> Result<Vec<Log>> {
+    let head = context.head_height();
+    if let FilterBlockOption::Range { from_block, to_block } = &mut filter.block_option {
+        let beyond = |tag: &Option<BlockNumberOrTag>| tag.is_some_and(|tag| context.height_of_tag(tag) > head);
+        if beyond(from_block) {
+            return Ok(Vec::new());
+        }
+        if beyond(to_block) {
+            *to_block = Some(BlockNumberOrTag::Latest);
+        }
+    }
+    logs(context, &filter)
 }
 
 /// The first or last height that a filter's numbers allow; tags move with the head and bound nothing.

@@ -47,10 +47,11 @@ pub(crate) fn logs(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>> {
             if from > to {
                 return Err(errors::invalid_params("invalid block range: fromBlock is after toBlock"));
             }
-            if from > head {
+            // Part of an answer would pass for the whole: whoever follows the chain would skip what is not there yet.
+            if to > head {
                 return Err(errors::invalid_params(format!("block range extends beyond current head block {head}")));
             }
-            (from, to.min(head))
+            (from, to)
         }
     };
     let limit = context.config.max_log_blocks;
@@ -63,7 +64,12 @@ pub(crate) fn logs(context: &RpcContext, filter: &Filter) -> Result<Vec<Log>> {
         return Err(errors::limit(format!("query spans {} blocks, at most {limit} at once", to - from + 1), data));
     }
     let found = collect(context, filter, from, to)?;
+    let most = context.config.max_logs;
     match found.stopped {
+        _ if found.logs.len() > most => {
+            let message = format!("a block has more than {most} such logs: name an address or a topic");
+            Err(errors::limit(message, serde_json::json!({ "limit": most })))
+        }
         None => Ok(found.logs),
         Some(stop) => {
             let end = format!("0x{:x}", stop.height.saturating_sub(1).max(from));
@@ -96,7 +102,7 @@ pub(crate) fn collect(context: &RpcContext, filter: &Filter, from: u64, to: u64)
     }
     let mut found = Found { logs: Vec::new(), stopped: None };
     let (mut read, most_reads, most_logs) = (0, context.config.max_log_reads, context.config.max_logs);
-    candidates(context, from..=to, &Wanted::of(filter), false, |height, _| {
+    let unread = candidates(context, from..=to, &Wanted::of(filter), false, |height, _| {
         read += 1;
         if read > most_reads {
             let message = format!("query has to read more than {most_reads} blocks");
@@ -104,7 +110,7 @@ pub(crate) fn collect(context: &RpcContext, filter: &Filter, from: u64, to: u64)
             return Ok(false);
         }
         let logs = of_block(context, filter, height, lowest)?;
-        // A block is not divided: the first may hold more.
+        // A block is not divided, or a polled filter could never go on: the first may hold more.
         if found.logs.len() + logs.len() > most_logs && !found.logs.is_empty() {
             let message = format!("query returns more than {most_logs} logs");
             found.stopped = Some(Stop { height, limit: most_logs as u64, message });
@@ -113,6 +119,10 @@ pub(crate) fn collect(context: &RpcContext, filter: &Filter, from: u64, to: u64)
         found.logs.extend(logs);
         Ok(true)
     })?;
+    if let Some(height) = unread {
+        let message = "query reads too much of the index: name fewer addresses and topics, or fewer blocks".into();
+        found.stopped = Some(Stop { height, limit: to - from + 1, message });
+    }
     Ok(found)
 }
 

@@ -3,7 +3,11 @@
 use crate::context::RpcContext;
 use crate::errors;
 use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{B256, U256};
+use alloy_serde::JsonStorageKey;
 use jsonrpsee::types::ErrorObjectOwned;
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 
 impl RpcContext {
     /// Height of the head.
@@ -39,8 +43,36 @@ impl RpcContext {
     pub(crate) fn height_of(&self, id: Option<BlockId>) -> Result<u64, ErrorObjectOwned> {
         let id = id.unwrap_or_default();
         self.find_height(id)?.ok_or_else(|| match id {
+            // EIP-1898's code.
             BlockId::Hash(hash) => errors::not_found(format!("block not found: {}", hash.block_hash)),
             BlockId::Number(_) => errors::server(format!("header not found: the head is {}", self.head_height())),
         })
+    }
+}
+
+/// A hash as Ethereum's tools write it. The library also takes one without `0x`, which other nodes refuse.
+pub(crate) fn hash_of(text: &str) -> Result<B256, ErrorObjectOwned> {
+    let parsed = text.starts_with("0x").then(|| text.parse().ok()).flatten();
+    parsed.ok_or_else(|| errors::invalid_params(format!("not a hash of 32 bytes with 0x before it: {text:.80?}")))
+}
+
+/// A storage slot: hex of at most 32 bytes, short or padded. The library's own reading takes any length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StorageKey(pub(crate) JsonStorageKey);
+
+impl StorageKey {
+    pub(crate) fn slot(&self) -> U256 {
+        self.0.as_b256().into()
+    }
+}
+
+impl<'de> Deserialize<'de> for StorageKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let bad = |reason: &str| serde::de::Error::custom(format!("{reason} in storage key {text:.80?}"));
+        if text.len() > "0x".len() + 64 {
+            return Err(bad("more than 32 bytes"));
+        }
+        text.parse().map(Self).map_err(|_| bad("invalid hex"))
     }
 }

@@ -1,19 +1,28 @@
 //! The server: one port for HTTP and WebSocket.
 
+use crate::budget::Budgets;
 use crate::config::NAMESPACES;
 use crate::context::RpcContext;
 use crate::errors::Error;
+use crate::gate::Gate;
+use crate::listen::{Known, accept};
+use http::HeaderName;
 use jsonrpsee::core::RegisterMethodError;
+use jsonrpsee::core::middleware::RpcServiceBuilder;
 use jsonrpsee::core::traits::IdProvider;
 use jsonrpsee::server::middleware::http::HostFilterLayer;
-use jsonrpsee::server::{BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle};
+use jsonrpsee::server::{
+    BatchRequestConfig, PingConfig, Server, ServerConfig, ServerHandle, serve_with_graceful_shutdown, stop_channel,
+};
 use jsonrpsee::types::{ErrorObjectOwned, SubscriptionId};
 use jsonrpsee::{Methods, RpcModule};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// A running server; dropping it stops it.
@@ -162,21 +171,47 @@ pub async fn start_with(context: RpcContext, more: Methods) -> Result<RpcServer,
         )
         .set_id_provider(HexIds::default())
         .build();
+    let header = settings.client_header.as_deref().map(str::parse::<HeaderName>).transpose();
+    let header = header.map_err(|error| Error::Config(format!("rpc.client_header: {error}")))?;
     let middleware =
         tower::ServiceBuilder::new().layer(host_filter(&settings.hosts)?).option_layer(cors(&settings.cors)?);
-    let server = Server::builder()
+    let budgets = match settings.client_units_per_second {
+        0 => None,
+        rate => Some(Arc::new(Budgets::new(rate))),
+    };
+    let max_response_bytes = settings.max_response_bytes as usize;
+    let gate =
+        RpcServiceBuilder::new().layer_fn(move |inner| Gate { inner, budgets: budgets.clone(), max_response_bytes });
+    let builder = Server::builder()
         .set_config(config)
         .set_http_middleware(middleware)
-        .build(settings.listen)
-        .await
-        .map_err(|error| listen(&error))?;
-    let address = server.local_addr().map_err(|error| listen(&error))?;
+        .set_rpc_middleware(gate)
+        .to_service_builder();
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| listen(&error))?;
+    let address = listener.local_addr().map_err(|error| listen(&error))?;
     let mut module = module(context).map_err(|error| Error::Config(error.to_string()))?;
     restrict(&mut module, &settings.namespaces)?;
     for name in more.method_names() {
         module.remove_method(name);
     }
     module.merge(more).map_err(|error| Error::Config(error.to_string()))?;
-    let handle = server.start(module);
+    let methods = Methods::from(module);
+    let (stop, handle) = stop_channel();
+    tokio::spawn(async move {
+        loop {
+            let (socket, peer) = tokio::select! {
+                accepted = accept(&listener) => accepted,
+                () = stop.clone().shutdown() => break,
+            };
+            let service = builder.clone().build(methods.clone(), stop.clone());
+            let service = Known { service, peer: peer.ip(), header: header.clone() };
+            let stopped = stop.clone().shutdown();
+            tokio::spawn(async move {
+                if let Err(error) = serve_with_graceful_shutdown(socket, service, stopped).await {
+                    tracing::debug!(%error, %peer, "a connection failed");
+                }
+            });
+        }
+    });
     Ok(RpcServer { handle, address })
 }

@@ -2,13 +2,13 @@
 
 use crate::context::RpcContext;
 use crate::errors;
+use crate::params::StorageKey;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::state::StateOverride;
 use alloy_rpc_types_eth::{
     AccessListResult, BlockOverrides, EIP1186AccountProofResponse, EIP1186StorageProof, TransactionRequest,
 };
-use alloy_serde::JsonStorageKey;
 use bttc_executor::simulate::CallContext;
 use bttc_state::{Account, StateRead, StateView};
 use jsonrpsee::RpcModule;
@@ -34,9 +34,9 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     })?;
     module.register_method("eth_getStorageAt", |params, context, _| {
         let mut sequence = params.sequence();
-        let (address, key): (Address, JsonStorageKey) = (sequence.next()?, sequence.next()?);
+        let (address, key): (Address, StorageKey) = (sequence.next()?, sequence.next()?);
         let block = sequence.optional_next()?;
-        view(context, block, |view| view.storage(address, slot_of(key)).map(B256::from))
+        view(context, block, |view| view.storage(address, key.slot()).map(B256::from))
     })?;
     module.register_method("eth_getTransactionCount", |params, context, _| {
         let (address, block) = account_params(&params)?;
@@ -70,15 +70,11 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     })?;
     module.register_async_method("eth_getProof", |params, context, _| async move {
         let mut sequence = params.sequence();
-        let (address, keys): (Address, Vec<JsonStorageKey>) = (sequence.next()?, sequence.next()?);
+        let (address, keys): (Address, Vec<StorageKey>) = (sequence.next()?, sequence.next()?);
         let block = sequence.optional_next()?;
         context.heavy(move |context| proof(context, address, keys, block)).await
     })?;
     Ok(())
-}
-
-fn slot_of(key: JsonStorageKey) -> U256 {
-    key.as_b256().into()
 }
 
 fn account_params(params: &Params<'_>) -> Result<(Address, Option<BlockId>)> {
@@ -141,14 +137,14 @@ fn run_call<T>(
 fn proof(
     context: &RpcContext,
     address: Address,
-    keys: Vec<JsonStorageKey>,
+    keys: Vec<StorageKey>,
     block: Option<BlockId>,
 ) -> Result<EIP1186AccountProofResponse> {
     if keys.len() > MAX_PROOF_SLOTS {
         let data = serde_json::json!({ "limit": MAX_PROOF_SLOTS });
         return Err(errors::limit(format!("{} storage keys, at most {MAX_PROOF_SLOTS} at once", keys.len()), data));
     }
-    let slots: Vec<U256> = keys.iter().map(|key| slot_of(*key)).collect();
+    let slots: Vec<U256> = keys.iter().map(StorageKey::slot).collect();
     let window = context.executor.store().proof_window();
     let (account, proof, storage) = view(context, block, |view| view.prove(address, &slots, window))?;
     let account = account.unwrap_or_default();
@@ -157,7 +153,7 @@ fn proof(
         .zip(storage)
         .map(|(key, proof)| {
             let value = proof.value.map(|rlp| alloy_rlp::decode_exact::<U256>(&rlp).unwrap_or_default());
-            EIP1186StorageProof { key, value: value.unwrap_or_default(), proof: proof.nodes }
+            EIP1186StorageProof { key: key.0, value: value.unwrap_or_default(), proof: proof.nodes }
         })
         .collect();
     Ok(EIP1186AccountProofResponse {

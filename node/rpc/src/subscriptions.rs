@@ -219,7 +219,7 @@ async fn receipts(
             },
         };
         let senders: Vec<Address> = executed.transactions.iter().map(|transaction| transaction.sender()).collect();
-        let mut all = rpc_receipts(&executed.block, executed.hash, &senders, &executed.receipts);
+        let mut all = rpc_receipts((&executed.block, executed.hash), &senders, &executed.receipts, None);
         if let Some(wanted) = &wanted {
             all.retain(|receipt| wanted.contains(&receipt.transaction_hash));
         }

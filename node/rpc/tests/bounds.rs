@@ -1,5 +1,6 @@
 //! What the server does when its queues are full: subscribers that lag, heavy calls that wait. Also that all of it is described.
 
+mod gate;
 mod hostile;
 mod search;
 

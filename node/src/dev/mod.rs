@@ -1,6 +1,7 @@
 //! `bttc dev`: a chain of one validator for developers.
 
 mod chain;
+mod import;
 mod methods;
 
 use crate::cli::DevArgs;
@@ -10,9 +11,10 @@ use crate::home::Home;
 use crate::node::{free_places, pool_of, rocks_options, rpc_config, store_options};
 use bttc_executor::Executor;
 use bttc_genesis::{ChainSpec, DEV_KEYS, GenesisValidator, Preset};
-use bttc_rpc::RpcContext;
+use bttc_pool::Pool;
+use bttc_rpc::{BlockCache, HeadEvent, NodeApi, RpcContext, RpcServer};
 use bttc_state::{Kv, MemoryStore, RocksStore, StateStore};
-use bttc_types::SecretKey;
+use bttc_types::{RecoveredTransaction, SecretKey};
 use chain::DevChain;
 use eyre::Context;
 use std::io::Write;
@@ -35,12 +37,29 @@ pub(crate) fn run(args: &DevArgs) -> eyre::Result<()> {
     config.rpc.cors = vec!["*".into()];
     config.log.level = "warn".into();
     crate::logging::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = match args.import_chain.as_deref() {
+        Some([genesis, blocks]) => {
+            import::open(&config, genesis, blocks).and_then(|chain| runtime.block_on(import::serve(&config, chain)))
+        }
+        Some(_) | None => open(&config, args).and_then(|(executor, memory, key)| {
+            runtime.block_on(serve(&config, executor, memory, key, args.block_time_ms.unwrap_or(0)))
+        }),
+    };
+    runtime.shutdown_timeout(Duration::from_secs(3));
+    result
+}
+
+type Opened = (Arc<Executor>, Option<Arc<MemoryStore>>, SecretKey);
+
+/// Opens the chain of a home, or a new one in memory.
+fn open(config: &Config, args: &DevArgs) -> eyre::Result<Opened> {
     let key = SecretKey::from_bytes(&VALIDATOR_KEY)?;
     let (kv, memory, spec): (Arc<dyn Kv>, _, _) = match &args.home {
         Some(path) => {
             let home = Home::new(path);
             std::fs::create_dir_all(home.data())?;
-            let rocks = RocksStore::open(&home.database(), &rocks_options(&config))
+            let rocks = RocksStore::open(&home.database(), &rocks_options(config))
                 .wrap_err_with(|| format!("cannot open the database {}", home.database().display()))?;
             (Arc::new(rocks), None, kept_spec(&home.genesis(), &key)?)
         }
@@ -49,13 +68,10 @@ pub(crate) fn run(args: &DevArgs) -> eyre::Result<()> {
             (Arc::clone(&memory) as Arc<dyn Kv>, Some(memory), new_spec(&key)?)
         }
     };
-    let store = Arc::new(StateStore::open(kv, store_options(&config))?);
+    let store = Arc::new(StateStore::open(kv, store_options(config))?);
     let mut executor = Executor::open(store, Arc::new(spec))?;
     executor.allow_contract_senders();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(&config, Arc::new(executor), memory, key, args.block_time_ms.unwrap_or(0)));
-    runtime.shutdown_timeout(Duration::from_secs(3));
-    result
+    Ok((Arc::new(executor), memory, key))
 }
 
 async fn serve(
@@ -77,29 +93,47 @@ async fn serve(
         pending.clone(),
         interval_ms,
     ));
-    let rpc_config = rpc_config(config)?;
-    let (heavy, slow) = free_places(&rpc_config);
-    let context = RpcContext {
-        executor: Arc::clone(&executor),
+    let node = Arc::clone(&chain) as _;
+    let context = context(config, executor, pool, node, Arc::clone(&chain.blocks), heads, pending)?;
+    let methods = methods::methods(Arc::clone(&chain))?;
+    let server = bttc_rpc::start_with(context, methods.into()).await?;
+    tell(&accounts(chain.executor.spec().chain_id(), server.address()));
+    until_stopped(server, by_time(chain)).await
+}
+
+/// What the RPC server works on.
+fn context(
+    config: &Config,
+    executor: Arc<Executor>,
+    pool: Arc<Pool>,
+    node: Arc<dyn NodeApi>,
+    blocks: Arc<BlockCache>,
+    heads: broadcast::Sender<HeadEvent>,
+    pending: broadcast::Sender<Arc<RecoveredTransaction>>,
+) -> eyre::Result<RpcContext> {
+    let config = rpc_config(config)?;
+    let (heavy, slow) = free_places(&config);
+    Ok(RpcContext {
+        executor,
         pool,
-        node: Arc::clone(&chain) as _,
+        node,
         bridge: None,
-        config: rpc_config,
+        config,
         heads,
         pending,
         version: crate::version(),
-        blocks: Arc::clone(&chain.blocks),
+        blocks,
         filters: bttc_rpc::Filters::default(),
         heavy,
         slow,
-    };
-    let methods = methods::methods(Arc::clone(&chain))?;
-    let server = bttc_rpc::start_with(context, methods.into()).await?;
-    let rpc = server.address();
-    tell(&executor, rpc);
+    })
+}
+
+/// Serves until the user ends it, or the work fails.
+async fn until_stopped(server: RpcServer, work: impl Future<Output = eyre::Result<()>>) -> eyre::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
-        result = by_time(chain) => result,
+        result = work => result,
         _ = tokio::signal::ctrl_c() => Ok(()),
         _ = terminate.recv() => Ok(()),
     }?;
@@ -108,14 +142,19 @@ async fn serve(
     Ok(())
 }
 
-/// Says where the chain is. Whoever started it may have stopped to listen (`bttc dev | head -1`): the chain goes on.
-fn tell(executor: &Executor, rpc: SocketAddr) {
-    let mut text = format!("bttc dev: chain id {}, RPC http://{rpc} and ws://{rpc}\n", executor.spec().chain_id());
+/// Says something to whoever started the chain. They may have stopped to listen (`bttc dev | head -1`): the chain goes on.
+fn tell(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Where the chain is, and its accounts.
+fn accounts(chain_id: u64, rpc: SocketAddr) -> String {
+    let mut text = format!("bttc dev: chain id {chain_id}, RPC http://{rpc} and ws://{rpc}\n");
     text += "accounts with 100,000,000 BTT each (public development keys, never use them elsewhere):\n";
     for (address, key) in DEV_KEYS {
         text += &format!("  {address}  {key}\n");
     }
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    text
 }
 
 /// Mines at intervals, as long as there is one.

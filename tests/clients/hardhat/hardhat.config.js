@@ -1,3 +1,4 @@
+// Hardhat against a running network; its compiler is npm's solc.
 require('@nomicfoundation/hardhat-ethers')
 const { TASK_COMPILE_SOLIDITY_GET_SOLC_BUILD } = require('hardhat/builtin-tasks/task-names')
 const { subtask } = require('hardhat/config')

@@ -1,3 +1,4 @@
+// What the indexer follows: one token and its deployer on our chain.
 import { createConfig } from 'ponder'
 
 const { NODE_RPC, NODE_WS, NODE_CHAIN, TOKEN, TOKEN_ABI, START, DATABASE } = process.env as Record<string, string>

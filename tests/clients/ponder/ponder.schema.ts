@@ -1,3 +1,4 @@
+// What the indexer keeps.
 import { onchainTable } from 'ponder'
 
 export const account = onchainTable('account', (t) => ({

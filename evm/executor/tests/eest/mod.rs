@@ -100,28 +100,39 @@ impl Random {
     }
 }
 
-/// Unpacks a suite and runs a seeded selection of 300 tests with at least one from every folder, or all with
-/// `EEST_ALL=1`; `EEST_SEED` repeats a selection. Says so and ends when the material is not there.
-pub(crate) fn run_suite(archive: &str, run: impl Fn(&Value) -> Result<(), String> + Sync) {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/eest").join(archive);
+/// Unpacks an archive of the conformance material. Says so when it is not there.
+pub(crate) fn unpack(archive: &str) -> Option<tempfile::TempDir> {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance").join(archive);
     if !shared.exists() {
         println!("skipped: {} is not here", shared.display());
-        return;
+        return None;
     }
     let folder = tempfile::tempdir().unwrap();
     let mut tar = std::process::Command::new("tar");
     assert!(tar.arg("xJf").arg(&shared).arg("-C").arg(folder.path()).status().expect("tar runs").success());
+    Some(folder)
+}
+
+/// Runs a seeded selection of 300 tests of a suite with at least one from every folder, or all with `EEST_ALL=1`; `EEST_SEED` repeats
+/// a selection. The suite is an archive of the conformance material, or all tests below the folder that the variable `folder` names.
+pub(crate) fn run_suite(archive: &str, folder: &str, run: impl Fn(&Value) -> Result<(), String> + Sync) {
+    let given = std::env::var_os(folder).map(PathBuf::from);
+    let unpacked = if given.is_some() { None } else { unpack(&format!("eest/{archive}")) };
+    let Some(place) = given.clone().or_else(|| unpacked.as_ref().map(|folder| folder.path().to_owned())) else {
+        return;
+    };
     let mut all = Vec::new();
-    files(folder.path(), &mut all);
+    files(&place, &mut all);
     all.sort();
+    assert!(!all.is_empty(), "{} has no tests", place.display());
     let seed = std::env::var("EEST_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
-    println!("{archive}, seed {seed}: EEST_SEED={seed} repeats this selection");
+    println!("{}, seed {seed}: EEST_SEED={seed} repeats this selection", place.display());
     let mut random = Random(seed);
     let mut chosen: Vec<(PathBuf, Option<u64>)> = Vec::new();
-    if std::env::var("EEST_ALL").is_ok() {
+    if given.is_some() || std::env::var("EEST_ALL").is_ok() {
         chosen.extend(all.iter().map(|path| (path.clone(), None)));
     } else {
         let mut by_folder: BTreeMap<&Path, Vec<&PathBuf>> = BTreeMap::new();
@@ -141,7 +152,7 @@ pub(crate) fn run_suite(archive: &str, run: impl Fn(&Value) -> Result<(), String
     let count: usize = results.iter().map(|(count, _)| count).sum();
     let failures: Vec<String> = results.into_iter().flat_map(|(_, failures)| failures).collect();
     println!("{count} tests, {} failed", failures.len());
-    assert!(count >= 300);
+    assert!(count >= 300 || given.is_some());
     assert!(failures.is_empty(), "{} of {count} failed:\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -1,3 +1,4 @@
+// Deploys the counter and uses it, as a project's own script would.
 const { ethers, network } = require('hardhat')
 
 async function main() {

@@ -1,3 +1,4 @@
+// Tests of the counter that run on the network.
 const assert = require('node:assert/strict')
 const { ethers, network } = require('hardhat')
 

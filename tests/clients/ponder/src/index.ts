@@ -1,3 +1,4 @@
+// What the indexer does with each event.
 import { ponder } from 'ponder:registry'
 import { account, call, transfer } from 'ponder:schema'
 import { zeroAddress } from 'viem'

@@ -1,3 +1,4 @@
+// The indexer's own GraphQL.
 import { Hono } from 'hono'
 import { graphql } from 'ponder'
 import { db } from 'ponder:api'
