@@ -7,7 +7,7 @@ use crate::simulate::{CallError, evm_error};
 use crate::{Error, EvmInput, Executor};
 use alloy_evm::FromRecoveredTx;
 use alloy_primitives::map::HashMap;
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::{Address, Bytes, U256};
 use bttc_modules::Env;
 use bttc_state::StateView;
 use bttc_types::{Block, Transaction};
@@ -16,6 +16,7 @@ use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::database_interface::{Database, DatabaseCommit};
 use revm::handler::MainnetContext;
 use revm::{ExecuteEvm, InspectEvm, Inspector, SystemCallEvm};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What inspectors see.
@@ -157,6 +158,15 @@ impl<'a> Replay<'a> {
     /// Precompiles that are at other addresses: from the new one to the old one.
     pub(crate) fn set_moved(&mut self, moved: HashMap<Address, Address>) {
         self.moved = moved;
+    }
+
+    /// Slots of an account that were set since the block began, and whether those before are gone.
+    ///
+    /// # Errors
+    /// [`CallError`], after a panic in an inspector.
+    pub fn changed_slots(&mut self, account: Address) -> Result<(bool, BTreeMap<U256, U256>), CallError> {
+        let change = self.state_mut()?.clone().into_diff().accounts.remove(&account);
+        Ok(change.map(|change| (change.wiped, change.storage)).unwrap_or_default())
     }
 
     /// The state after everything that ran.

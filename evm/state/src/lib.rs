@@ -20,6 +20,7 @@ mod error;
 mod history;
 mod kv;
 mod prepare;
+mod range;
 mod search;
 mod simulated;
 pub mod snapshot;
@@ -35,6 +36,7 @@ pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemorySnapshot, MemoryStore
 #[cfg(feature = "rocksdb")]
 pub use kv::{RocksOptions, RocksStore};
 pub use prepare::PreparedState;
+pub use range::StateRange;
 pub use search::{SECTION_BLOCKS, SearchKind, search_name};
 pub use store::{Head, SCHEMA_VERSION, StateStore, StoreOptions};
 pub use trie::{EMPTY_ROOT_HASH, Proof, verify_account_proof};

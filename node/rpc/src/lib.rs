@@ -23,6 +23,7 @@ mod listen;
 mod logs;
 mod otterscan;
 mod params;
+mod ranges;
 mod replays;
 mod search;
 mod send;

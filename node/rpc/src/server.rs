@@ -79,6 +79,7 @@ fn module(context: RpcContext) -> Result<RpcModule<RpcContext>, RegisterMethodEr
     crate::chain::register(&mut module)?;
     crate::simulate::register(&mut module)?;
     crate::debug::register(&mut module)?;
+    crate::ranges::register(&mut module)?;
     crate::trace::register(&mut module)?;
     crate::otterscan::register(&mut module)?;
     crate::discover::register(&mut module)?;

@@ -2,6 +2,7 @@
 
 mod gate;
 mod hostile;
+mod ranges;
 mod search;
 
 use alloy_consensus::{SignableTransaction, TxLegacy};

@@ -18,6 +18,9 @@ const EMITTERS: [Address; 3] = [Address::repeat_byte(0xe1), Address::repeat_byte
 /// Calls the address in its first word with 1 wei.
 const FORWARDER: [u8; 13] = [0x5f, 0x5f, 0x5f, 0x5f, 0x60, 1, 0x5f, 0x35, 0x61, 0xff, 0xff, 0xf1, 0x00];
 pub(crate) const FORWARDER_AT: Address = Address::repeat_byte(0xf0);
+/// Sets the slot in its first word to its second.
+const SETTER: [u8; 7] = [0x60, 0x20, 0x35, 0x5f, 0x35, 0x55, 0x00];
+pub(crate) const SETTER_AT: Address = Address::repeat_byte(0x5e);
 
 struct Queue(Vec<Arc<RecoveredTransaction>>);
 
@@ -63,6 +66,7 @@ impl Chain {
         for (address, code) in EMITTERS.into_iter().map(|at| (at, EMITTER.to_vec())) {
             spec.genesis.alloc.entry(address).or_default().code = Some(code.into());
         }
+        spec.genesis.alloc.entry(SETTER_AT).or_default().code = Some(SETTER.to_vec().into());
         let forwarder = spec.genesis.alloc.entry(FORWARDER_AT).or_default();
         (forwarder.code, forwarder.balance) = (Some(FORWARDER.to_vec().into()), U256::from(1_000));
         let store = StateStore::open(Arc::new(MemoryStore::new()), StoreOptions::default()).unwrap();
