@@ -142,6 +142,11 @@ fn unmodified_wallet_libraries_work_against_four_validators() {
 }
 
 #[test]
+fn every_method_and_subscription_says_the_same_of_a_block_right_after_finality_under_load() {
+    run(&["consistency.mjs"], "");
+}
+
+#[test]
 fn contracts_of_others_work_as_on_ethereum() {
     run(&["contracts.mjs", "uniswap.mjs", "predeploys.mjs"], "");
 }
