@@ -22,6 +22,11 @@ use std::path::Path;
 
 /// Runs a command.
 pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
+    let serves = matches!(cli.command, Command::Start(_) | Command::Dev(_) | Command::Relayer(_) | Command::TronSim(_));
+    if !serves {
+        // `bttc db stats | head` ends with its reader, as other programs do, and not with a panic.
+        sigpipe::reset();
+    }
     match cli.command {
         Command::Init(args) => init(&args),
         Command::Keys(command) => run_keys(command),

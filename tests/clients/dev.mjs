@@ -42,6 +42,16 @@ assert.equal(await node.getBalance({ address: someone }), 11n);
 await rejected(node.sendTransaction({ account: someone, to: first, value: 1n, gas: 21_000n }), /unknown account/);
 const signature = await node.request({ method: "personal_sign", params: ["0x6869", first] });
 assert.equal(await createPublicClient({ chain, transport }).verifyMessage({ address: first, message: "hi", signature }), true);
+// A permit, as wallets sign one.
+const permit = {
+  domain: { name: "BTT", version: "1", chainId: 1337, verifyingContract: "0x0000000000000000000000000000000000001010" },
+  types: { Permit: [{ name: "owner", type: "address" }, { name: "value", type: "uint256" }] },
+  primaryType: "Permit",
+  message: { owner: first, value: 7n },
+};
+const signedPermit = await node.signTypedData({ account: first, ...permit });
+assert.equal(await createPublicClient({ chain, transport }).verifyTypedData({ address: first, signature: signedPermit, ...permit }), true);
+await rejected(node.signTypedData({ account: someone, ...permit }), /unknown account/);
 say("transactions are mined as they come, also for accounts that the node signs for");
 
 for (const mode of ["hardhat", "anvil"]) {

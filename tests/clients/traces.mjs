@@ -114,6 +114,17 @@ async function otherTracers(receipts) {
   assert((await of(nested, { tracer: 'flatCallTracer' })).length === 2, 'flat calls')
   await fails('tracer', of(nested, { tracer: 'noSuchTracer' }))
   await fails('transaction not found', ask('debug_traceTransaction', `0x${'11'.repeat(32)}`, {}))
+  const several = await of(nested, { tracer: 'muxTracer', tracerConfig: { callTracer: null, noopTracer: {}, '4byteTracer': {} } })
+  same([several.callTracer.type, several.noopTracer], ['CALL', {}], 'tracers without a configuration')
+  // Failures have geth's names: an endless loop of pushes, one of memory, an instruction that is none.
+  for (const [code, words] of [['0x5b5f5f56', /^stack limit reached 1024 \(1023\)$/], ['0x63ffffffff5e', /^stack underflow$/], [`0x5f7f${'ff'.repeat(32)}52`, /^gas uint64 overflow$/], ['0x5f630fffffff52', /^out of gas$/], ['0x0c', /^invalid opcode/], ['0x600456', /^invalid jump destination$/]]) {
+    const call = { from: account.address, to: '0x00000000000000000000000000000000000000aa', gas: hex(100_000) }
+    const options = { stateOverrides: { [call.to]: { code } } }
+    const logs = await ask('debug_traceCall', call, 'latest', { ...options, disableStack: true })
+    assert(words.test(logs.structLogs.at(-1).error), `${code} failed with ${logs.structLogs.at(-1).error}`)
+    const frame = await ask('debug_traceCall', call, 'latest', { ...options, tracer: 'callTracer' })
+    assert(words.test(frame.error), `${code}: the call failed with ${frame.error}`)
+  }
   ok('struct logs, selectors, mux and flat calls')
 }
 

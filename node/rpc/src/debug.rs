@@ -2,23 +2,20 @@
 
 use crate::context::RpcContext;
 use crate::errors;
+use crate::geth_traces::{geth_trace, inspector};
 use crate::replays::{transactions, walk_to};
 use alloy_eips::Encodable2718 as _;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{TransactionInfo, TransactionRequest};
 use alloy_rpc_types_trace::common::TraceResult;
-use alloy_rpc_types_trace::geth::{
-    CallFrame, CallLogFrame, DiffMode, GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace, PreStateFrame,
-};
+use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions, GethTrace};
 use bttc_executor::replay::{Inspected, Replay};
 use bttc_executor::watchdog::{Budget, Watchdog};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
 use revm::context::TxEnv;
-use revm::context::result::ResultAndState;
-use revm_inspectors::tracing::{DebugInspector, TransactionContext};
 use serde_json::Value;
 
 type Result<T> = std::result::Result<T, ErrorObjectOwned>;
@@ -87,66 +84,9 @@ fn trace(
     budget: Budget,
 ) -> Result<GethTrace> {
     let budget = for_tracer(&options, budget);
-    let inspector = DebugInspector::new(options).map_err(|error| errors::invalid_params(error.to_string()))?;
+    let inspector = inspector(options)?;
     let look = |seen: Inspected<'_, '_, _>| geth_trace(seen, &info, logs_before);
     replay.inspect(transaction, Watchdog::new(inspector, budget), look).map_err(errors::call)?
-}
-
-fn geth_trace(
-    seen: Inspected<'_, '_, Watchdog<DebugInspector>>,
-    info: &TransactionInfo,
-    logs_before: u64,
-) -> Result<GethTrace> {
-    let place = TransactionContext {
-        block_hash: info.block_hash,
-        tx_index: info.index.map(|index| index as usize),
-        tx_hash: info.hash,
-    };
-    let Inspected { inspector, result, transaction, block, mut before } = seen;
-    let mut inspector = inspector.inner;
-    let trace = inspector.get_result(Some(place), transaction, block, &result, &mut before);
-    let mut trace = trace.map_err(errors::internal)?;
-    match &mut trace {
-        GethTrace::CallTracer(frame) => count_logs_in_block(frame, logs_before),
-        GethTrace::PreStateTracer(PreStateFrame::Diff(diff)) => tell_cleared_code(diff, &result),
-        _ => {}
-    }
-    Ok(trace)
-}
-
-/// As geth shows logs: none of calls that failed or that a failed one made, and each with its index in the block, as in the receipt.
-/// The library keeps them all and counts within the transaction.
-fn count_logs_in_block(frame: &mut CallFrame, before: u64) {
-    let mut kept = Vec::new();
-    keep_logs(frame, false, &mut kept);
-    // By the library's count: in the order of their making.
-    kept.sort_by_key(|log| log.index);
-    for (index, log) in (before..).zip(kept) {
-        log.index = Some(index);
-    }
-}
-
-fn keep_logs<'f>(frame: &'f mut CallFrame, failed: bool, kept: &mut Vec<&'f mut CallLogFrame>) {
-    let failed = failed || frame.error.is_some();
-    if failed {
-        frame.logs.clear();
-    }
-    kept.extend(frame.logs.iter_mut());
-    for call in &mut frame.calls {
-        keep_logs(call, failed, kept);
-    }
-}
-
-/// An account whose delegation was cleared has code before and none after; the library leaves out the latter, and who applied the
-/// difference would keep the delegation.
-fn tell_cleared_code(diff: &mut DiffMode, result: &ResultAndState) {
-    for (address, before) in &diff.pre {
-        let had_code = before.code.as_ref().is_some_and(|code| !code.is_empty());
-        let cleared = result.state.get(address).is_some_and(|account| account.info.is_empty_code_hash());
-        if let Some(after) = diff.post.get_mut(address).filter(|_| had_code && cleared) {
-            after.code.get_or_insert_default();
-        }
-    }
 }
 
 fn trace_transaction(
@@ -198,8 +138,7 @@ fn trace_call(
 ) -> Result<GethTrace> {
     let overrides = (options.state_overrides, options.block_overrides);
     let budget = for_tracer(&options.tracing_options, budget);
-    let inspector =
-        DebugInspector::new(options.tracing_options).map_err(|error| errors::invalid_params(error.to_string()))?;
+    let inspector = inspector(options.tracing_options)?;
     context.on_block(block, overrides, |calls| {
         let mut sequence = calls.sequence().map_err(errors::call)?;
         let watched = Watchdog::new(inspector, budget);

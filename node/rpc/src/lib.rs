@@ -19,6 +19,7 @@ mod ethereum;
 mod fees;
 mod filters;
 mod gate;
+mod geth_traces;
 mod listen;
 mod logs;
 mod otterscan;

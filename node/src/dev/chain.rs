@@ -337,9 +337,14 @@ impl DevChain {
 
     /// Signs a text as wallets do (EIP-191).
     pub(crate) fn sign(&self, account: Address, message: &Bytes) -> eyre::Result<Bytes> {
+        self.sign_hash(account, alloy_primitives::eip191_hash_message(message))
+    }
+
+    /// Signs what [`DevChain::sign`] or EIP-712 makes of something.
+    pub(crate) fn sign_hash(&self, account: Address, hash: B256) -> eyre::Result<Bytes> {
         let key = DEV_KEYS.iter().find(|(address, _)| *address == account);
         let (_, key) = key.ok_or_else(|| eyre!("unknown account {account}"))?;
-        let signature = SecretKey::from_bytes(&key.0)?.sign(alloy_primitives::eip191_hash_message(message));
+        let signature = SecretKey::from_bytes(&key.0)?.sign(hash);
         let mut bytes = signature.as_bytes().to_vec();
         if let Some(parity) = bytes.last_mut() {
             *parity += 27;

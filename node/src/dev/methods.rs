@@ -1,6 +1,7 @@
 //! What developers' tools ask of a local node: `evm_*`, `hardhat_*` and `anvil_*`, and accounts that the node signs for.
 
 use super::chain::{DevChain, Edit};
+use alloy_dyn_abi::TypedData;
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::TransactionRequest;
 use bttc_genesis::DEV_KEYS;
@@ -102,6 +103,11 @@ fn accounts(module: &mut RpcModule<Arc<DevChain>>) -> std::result::Result<(), Re
     add(module, &["personal_sign"], |chain, arguments| {
         let (message, account): (Bytes, Address) = (arguments.next()?, arguments.next()?);
         chain.sign(account, &message).map_err(failed)
+    })?;
+    add(module, &["eth_signTypedData_v4", "eth_signTypedData"], |chain, arguments| {
+        let (account, data): (Address, TypedData) = (arguments.next()?, arguments.next()?);
+        let hash = data.eip712_signing_hash().map_err(failed)?;
+        chain.sign_hash(account, hash).map_err(failed)
     })?;
     add(module, &["hardhat_impersonateAccount", "anvil_impersonateAccount"], |chain, arguments| {
         chain.impersonate(arguments.next()?, true);
