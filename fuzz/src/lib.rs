@@ -104,7 +104,7 @@ pub fn rpc_context() -> RpcContext {
         pending: tokio::sync::broadcast::channel(8).0,
         version: "fuzz".into(),
         blocks: Arc::default(),
-        filters: bttc_rpc::Filters::default(),
+        filters: Arc::default(),
         heavy: Arc::new(tokio::sync::Semaphore::new(4)),
         slow: Arc::new(tokio::sync::Semaphore::new(4)),
     }

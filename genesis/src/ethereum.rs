@@ -16,6 +16,7 @@ impl ChainSpec {
     /// [`Error::Json`].
     pub fn ethereum(text: &str) -> Result<Self, Error> {
         let genesis: Genesis = serde_json::from_str(text).map_err(|error| Error::Json(error.to_string()))?;
+        check(&genesis)?;
         let rules = Rules::Ethereum(rules_of(&genesis.config));
         let supply =
             Supply { reserve: U256::ZERO, reward_pool: U256::ZERO, tron_supply: U256::ZERO, tron_locked: U256::ZERO };
@@ -30,6 +31,33 @@ impl ChainSpec {
             forks: BTreeMap::new(),
         };
         Ok(Self { genesis, bttc, rules })
+    }
+}
+
+/// Refuses what would be executed wrongly.
+fn check(genesis: &Genesis) -> Result<(), Error> {
+    let config = &genesis.config;
+    if config.chain_id == 0 && genesis.alloc.is_empty() {
+        return Err(Error::invalid("config", "the file has neither a chain id nor accounts: it is no genesis file"));
+    }
+    if config.clique.is_some() || config.parlia.is_some() {
+        return Err(Error::invalid("config.clique", "chains with proof of authority are not imported"));
+    }
+    if config.dao_fork_support && config.dao_fork_block.is_some() {
+        return Err(Error::invalid("config.daoForkSupport", "the DAO fork's change of state is not made here"));
+    }
+    if config.constantinople_block.is_some() && config.petersburg_block.is_none() {
+        return Err(Error::invalid("config.constantinopleBlock", "Constantinople without Petersburg is not executed"));
+    }
+    Ok(())
+}
+
+/// What EIP-4844 and EIP-7691 set, where a file says nothing of it.
+fn default_schedule(fork: &str) -> Option<BlobSchedule> {
+    match fork {
+        "cancun" => Some(BlobSchedule { target: 3, max: 6, update_fraction: 3_338_477 }),
+        "prague" | "osaka" => Some(BlobSchedule { target: 6, max: 9, update_fraction: 5_007_716 }),
+        _ => None,
     }
 }
 
@@ -65,14 +93,17 @@ fn rules_of(config: &ChainConfig) -> EthereumRules {
         ("bpo5", config.bpo5_time),
     ];
     let blobs = schedules.into_iter().filter_map(|(name, time)| {
-        let params = config.blob_schedule.get(name)?;
-        let update_fraction = u64::try_from(params.update_fraction).unwrap_or(u64::MAX);
-        let schedule = BlobSchedule { target: params.target_blob_count, max: params.max_blob_count, update_fraction };
-        Some((time?, schedule))
+        let named = config.blob_schedule.get(name).map(|params| BlobSchedule {
+            target: params.target_blob_count,
+            max: params.max_blob_count,
+            update_fraction: u64::try_from(params.update_fraction).unwrap_or(u64::MAX),
+        });
+        Some((time?, named.or_else(|| default_schedule(name))?))
     });
     EthereumRules {
         by_height: by_height.into_iter().filter_map(|(at, fork)| Some((at?, fork))).collect(),
         by_time: by_time.into_iter().filter_map(|(at, fork)| Some((at?, fork))).collect(),
         blobs: blobs.collect(),
+        deposit_contract: config.deposit_contract_address,
     }
 }

@@ -1,7 +1,11 @@
 //! Whose rules a chain follows: this protocol's, or Ethereum's for other people's test suites and chains.
 
+use alloy_primitives::{Address, address};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Main net's deposit contract.
+const MAINNET_DEPOSIT_CONTRACT: Address = address!("00000000219ab540356cbb839cbe05303d7705fa");
 
 /// Ethereum's hard forks as far as they change execution.
 #[allow(missing_docs)]
@@ -43,6 +47,8 @@ pub struct EthereumRules {
     pub by_time: Vec<(u64, EvmFork)>,
     /// Blob parameters from a timestamp on.
     pub blobs: BTreeMap<u64, BlobSchedule>,
+    /// Contract whose logs are deposits (EIP-6110); main net's when nothing is said.
+    pub deposit_contract: Option<Address>,
 }
 
 /// What the executor branches on.
@@ -74,6 +80,15 @@ impl Rules {
             Self::Bttc => None,
             Self::Ethereum(rules) => rules.blobs.range(..=timestamp).next_back().map(|(_, schedule)| *schedule),
         }
+    }
+
+    /// Contract whose logs are deposits (EIP-6110).
+    pub fn deposit_contract(&self) -> Address {
+        let named = match self {
+            Self::Bttc => None,
+            Self::Ethereum(rules) => rules.deposit_contract,
+        };
+        named.unwrap_or(MAINNET_DEPOSIT_CONTRACT)
     }
 
     /// Whether these are this chain's own rules.

@@ -181,6 +181,9 @@ pub(crate) struct DevArgs {
     /// transaction.
     #[arg(long)]
     pub(crate) block_time_ms: Option<u64>,
+    /// What `web3_clientVersion` says. Hardhat's network helpers work only where it begins with a name that they know: `anvil/v1`.
+    #[arg(long)]
+    pub(crate) client_version: Option<String>,
     /// Serve an Ethereum chain instead: its genesis file in geth's form, and its blocks in RLP, one after the other, as
     /// `geth export` writes them. Every fork up to Osaka is executed; proofs of work and of stake are not checked.
     #[arg(long, num_args = 2, value_names = ["GENESIS", "BLOCKS"], conflicts_with_all = ["home", "block_time_ms"])]

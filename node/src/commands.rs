@@ -22,6 +22,7 @@ use std::path::Path;
 
 /// Runs a command.
 pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
+    raise_file_limit();
     let serves = matches!(cli.command, Command::Start(_) | Command::Dev(_) | Command::Relayer(_) | Command::TronSim(_));
     if !serves {
         // `bttc db stats | head` ends with its reader, as other programs do, and not with a panic.
@@ -54,6 +55,16 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
             println!("{}", crate::version());
             Ok(())
         }
+    }
+}
+
+/// A database and a thousand clients have more files open than the usual soft limit of 1,024 allows; a node without free descriptors
+/// cannot write its log. Where the limit cannot be raised the operator's stands.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
+        eprintln!("the limit of open files cannot be raised above {:?}", limit.current);
     }
 }
 

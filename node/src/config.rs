@@ -114,6 +114,8 @@ pub(crate) struct RpcSection {
     pub(crate) max_response_bytes: u32,
     /// Connections.
     pub(crate) max_connections: u32,
+    /// Connections of one client; 0 for any number.
+    pub(crate) max_connections_per_client: u32,
     /// Calls in a batch.
     pub(crate) max_batch: u32,
     /// Subscriptions of a connection.
@@ -155,6 +157,7 @@ impl Default for RpcSection {
             max_request_bytes: limits.max_request_bytes,
             max_response_bytes: limits.max_response_bytes,
             max_connections: limits.max_connections,
+            max_connections_per_client: limits.max_connections_per_client,
             max_batch: limits.max_batch,
             max_subscriptions: limits.max_subscriptions,
             gas_cap: limits.gas_cap,

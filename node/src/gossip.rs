@@ -9,7 +9,7 @@ use bttc_engine::{Input, decode_blocks};
 use bttc_executor::Executor;
 use bttc_network::{Incoming, Lane, NetworkHandle, Verdict};
 use bttc_node::{HeadAccounts, PeerRequest, judge_transaction};
-use bttc_pool::{Error as PoolError, Journal, Pool};
+use bttc_pool::{Added, Error as PoolError, Journal, Pool};
 use bttc_types::RecoveredTransaction;
 use parking_lot::Mutex;
 use rayon::prelude::*;
@@ -51,13 +51,15 @@ impl Intake {
         if let Some(network) = &self.network {
             network.broadcast(Lane::Transactions, transaction.encoded().to_vec());
         }
-        self.accepted(&transaction, added.pending);
+        self.accepted(&transaction, &added);
         Ok(added.hash)
     }
 
-    fn accepted(&self, transaction: &Arc<RecoveredTransaction>, pending: bool) {
-        if pending {
-            let _ = self.pending.send(Arc::clone(transaction));
+    fn accepted(&self, transaction: &Arc<RecoveredTransaction>, added: &Added) {
+        if added.pending {
+            for transaction in std::iter::once(transaction).chain(&added.promoted) {
+                let _ = self.pending.send(Arc::clone(transaction));
+            }
             if !self.told_waiting.swap(true, Ordering::AcqRel)
                 && self.engine.try_send(EngineEvent::Input(Input::TransactionsWaiting)).is_err()
             {
@@ -149,7 +151,7 @@ impl Intake {
                     let transaction = Arc::new(transaction);
                     match self.pool.add(Arc::clone(&transaction), false, clock::now().wall_ms, &accounts) {
                         Ok(added) => {
-                            self.accepted(&transaction, added.pending);
+                            self.accepted(&transaction, &added);
                             Verdict::Accept
                         }
                         Err(_) => Verdict::Ignore,

@@ -311,7 +311,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             pending,
             version: crate::version(),
             blocks: Arc::default(),
-            filters: bttc_rpc::Filters::default(),
+            filters: Arc::default(),
             heavy,
             slow,
         };
@@ -557,6 +557,7 @@ pub(crate) fn rpc_config(config: &Config) -> eyre::Result<RpcConfig> {
         max_request_bytes: section.max_request_bytes,
         max_response_bytes: section.max_response_bytes,
         max_connections: section.max_connections,
+        max_connections_per_client: section.max_connections_per_client,
         max_batch: section.max_batch,
         max_subscriptions: section.max_subscriptions,
         gas_cap: section.gas_cap,

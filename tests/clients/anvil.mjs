@@ -163,6 +163,9 @@ const GETH_ERRORS = {
   StackUnderflow: 'stack underflow',
   OutOfOffset: 'return data out of bounds',
   CallTooDeep: 'max call depth exceeded',
+  'out of gas: out of memory': 'out of gas',
+  'out of gas: invalid operand': 'gas uint64 overflow',
+  'Out of stack': 'stack limit reached 1024 (1023)',
 }
 const isNothing = (value) => value === '0x0' || /^0x(00){32}$/.test(value) || (typeof value === 'object' && Object.values(value).every(isNothing))
 

@@ -105,6 +105,25 @@ for (const mode of ["hardhat", "anvil"]) {
   assert.equal(spread, 240n);
   say(`${mode}: blocks and their times`);
 
+  // What is locked until later opens for estimates and calls as soon as the next block is later: reverts while the time is before the
+  // call's first word.
+  const lock = mode === "hardhat" ? "0x4444444444444444444444444444444444444444" : "0x5555555555555555555555555555555555555555";
+  await tool.setCode({ address: lock, bytecode: "0x5f354210600857005b5f5ffd" });
+  const opens = (await tool.getBlock()).timestamp + 3_600n;
+  const key = `0x${opens.toString(16).padStart(64, "0")}`;
+  await rejected(tool.estimateGas({ account: first, to: lock, data: key }), /reverted/);
+  await tool.increaseTime({ seconds: 7_200 });
+  assert.ok(await tool.estimateGas({ account: first, to: lock, data: key }) > 21_000n);
+  await tool.call({ to: lock, data: key, blockTag: "pending" });
+  const opened = await tool.sendTransaction({ account: first, to: lock, data: key });
+  assert.equal((await tool.getTransactionReceipt({ hash: opened })).status, "success");
+  // A transaction that cannot be estimated says why, with the contract's own error.
+  await tool.setCode({ address: lock, bytecode: "0x63deadbeef5f526004601cfd" });
+  const reason = await tool.request({ method: "eth_sendTransaction", params: [{ from: first, to: lock }] }, { retryCount: 0 }).catch((error) => error);
+  const carried = reason.walk((error) => error.data !== undefined);
+  assert.deepEqual([carried.code, carried.data], [3, "0xdeadbeef"]);
+  say(`${mode}: estimates know the next block's time, failures their reason`);
+
   // Snapshots.
   const id = await tool.snapshot();
   const [hash, balance] = [(await tool.getBlock()).hash, await tool.getBalance({ address: third })];
@@ -112,6 +131,7 @@ for (const mode of ["hardhat", "anvil"]) {
   await tool.setBalance({ address: third, value: 1n });
   await tool.mine({ blocks: 3 });
   const gone = await tool.getBlock();
+  const filter = await tool.createBlockFilter();
   assert.equal(await tool.request({ method: "evm_revert", params: [id] }), true);
   assert.equal((await tool.getBlock()).hash, hash);
   assert.equal(await tool.getBalance({ address: third }), balance);
@@ -120,6 +140,7 @@ for (const mode of ["hardhat", "anvil"]) {
   await tool.sendTransaction({ account: first, to: third, value: 2n });
   assert.equal(await tool.getBalance({ address: third }), balance + 2n);
   const again = await tool.getBlock();
+  assert.deepEqual(await tool.getFilterChanges({ filter }), [again.hash], "a filter goes back with the chain");
   assert.equal(again.transactions.length, 1, "not the block that was there before");
   say(`${mode}: snapshots`);
 }
@@ -139,6 +160,38 @@ while ((await node.getBlockNumber()) < height + 3n) assert.ok(Date.now() < deadl
 await node.setIntervalMining({ interval: 0 });
 await node.setAutomine(true);
 say("mining by hand and by time");
+
+// A transaction that waited for another is told when that one comes.
+await node.setAutomine(false);
+const pool = await node.createPendingTransactionFilter();
+const nonce = await node.getTransactionCount({ address: third });
+const fees = { to: someone, value: 1n, gas: 21_000n, maxFeePerGas: 1_000_000_000_000n, maxPriorityFeePerGas: 0n };
+const second_ = await node.sendTransaction({ account: third, nonce: nonce + 1, ...fees });
+assert.deepEqual(await node.getFilterChanges({ filter: pool }), []);
+const first_ = await node.sendTransaction({ account: third, nonce, ...fees });
+assert.deepEqual(await node.getFilterChanges({ filter: pool }), [first_, second_]);
+const prepared = await node.request({ method: "eth_signTransaction", params: [{ from: third, to: someone, value: "0x1", nonce: `0x${(nonce + 2).toString(16)}` }] });
+const own = await node.request({ method: "eth_sendRawTransaction", params: [prepared] });
+assert.deepEqual(await node.getFilterChanges({ filter: pool }), [own]);
+await node.setAutomine(true);
+assert.equal((await node.getTransactionReceipt({ hash: own })).status, "success");
+assert.equal((await node.request({ method: "hardhat_metadata" })).instanceId.length, 66);
+say("what waits is announced when it can be mined");
+
+// Overrides of precompiles: one that is moved, and code in the place of one.
+const sha256 = "0x0000000000000000000000000000000000000002";
+const hashed = await node.request({ method: "eth_call", params: [{ to: sha256, data: "0x616263" }, "latest"] });
+const at = "0x00000000000000000000000000000000000000aa";
+const moved = { [sha256]: { movePrecompileToAddress: at } };
+assert.equal(await node.request({ method: "eth_call", params: [{ to: at, data: "0x616263" }, "latest", moved] }), hashed);
+assert.equal(await node.request({ method: "eth_call", params: [{ to: sha256, data: "0x616263" }, "latest", moved] }), "0x");
+const faked = { "0x0000000000000000000000000000000000000001": { code: "0x600760005260206000f3" } };
+const seven = `0x${"7".padStart(64, "0")}`;
+assert.equal(await node.request({ method: "eth_call", params: [{ to: Object.keys(faked)[0] }, "latest", faked] }), seven);
+const traced = await node.request({ method: "debug_traceCall", params: [{ to: Object.keys(faked)[0] }, "latest", { tracer: "callTracer", stateOverrides: faked }] });
+assert.equal(traced.output, seven);
+await rejected(node.request({ method: "eth_call", params: [{ to: at }, "latest", { [someone]: { movePrecompileToAddress: at } }] }), /is not a precompile/);
+say("precompiles under overrides");
 
 // The native modules work on, across time.
 const btt = "0x0000000000000000000000000000000000001010";

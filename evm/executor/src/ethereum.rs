@@ -8,7 +8,7 @@ use crate::run::{BlockRun, Outcome};
 use crate::{Error, EvmInput, Invalid};
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_WITHDRAWALS};
 use alloy_consensus::proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root};
-use alloy_consensus::{Header, Transaction as _};
+use alloy_consensus::{Header, SignableTransaction, Transaction as _};
 use alloy_eips::eip1559::BaseFeeParams;
 use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_eips::eip7685::Requests;
@@ -112,7 +112,7 @@ pub fn execute_block(
     let header = &block.header;
     let fork = rules.fork_at(header.number, header.timestamp);
     check_header(&Surroundings { rules, fork, parent, block })?;
-    let transactions = recover_all(block)?;
+    let transactions = recover_all(fork, block)?;
     let input = EvmInput::from_header(header);
     let mut run = BlockRun::new(BlockState::new(store, Arc::clone(code_cache)), input, rules, chain_id, None);
     begin_block(&mut run, fork, header)?;
@@ -136,7 +136,8 @@ pub fn execute_block(
         let amount = U256::from(withdrawal.amount) * U256::from(1_000_000_000u64);
         run.state().add_balance(withdrawal.address, amount).map_err(|StateError(error)| Error::Store(error))?;
     }
-    let requests = if fork >= EvmFork::Prague { Some(requests_of(&mut run)?.requests_hash()) } else { None };
+    let requests = (fork >= EvmFork::Prague).then(|| requests_of(&mut run, rules)).transpose()?;
+    let requests = requests.map(|requests| requests.requests_hash());
     expect("requestsHash", header.requests_hash, requests)?;
     expect("gasUsed", header.gas_used, run.gas_used)?;
     let (receipts_root, bloom) = crate::receipts::root_and_bloom(&run.receipts);
@@ -161,19 +162,28 @@ pub(crate) fn begin_block(run: &mut BlockRun<'_>, fork: EvmFork, header: &Header
     Ok(())
 }
 
-fn recover_all(block: &EthereumBlock) -> Result<Vec<RecoveredTransaction>, Error> {
+fn recover_all(fork: EvmFork, block: &EthereumBlock) -> Result<Vec<RecoveredTransaction>, Error> {
     let all = block.body.transactions.iter().enumerate().map(|(index, transaction)| {
         let hash = *transaction.tx_hash();
-        let recovered = RecoveredTransaction::recover(transaction.clone());
+        let recovered = match transaction {
+            // EIP-2 came with Homestead: before, the other of the two values of `s` signs as well.
+            Transaction::Legacy(signed) if fork < EvmFork::Homestead && signed.signature().normalize_s().is_some() => {
+                let signature = signed.signature().normalized_s();
+                let low = Transaction::Legacy(signed.tx().clone().into_signed(signature));
+                RecoveredTransaction::recover(low)
+                    .map(|low| RecoveredTransaction::with_sender(transaction.clone(), low.sender()))
+            }
+            _ => RecoveredTransaction::recover(transaction.clone()),
+        };
         recovered.map_err(|error| Invalid::Transaction { index, hash, reason: error.to_string() }.into())
     });
     all.collect()
 }
 
 /// What the end of a block asks of the consensus layer (EIP-7685).
-fn requests_of(run: &mut BlockRun<'_>) -> Result<Requests, Error> {
+fn requests_of(run: &mut BlockRun<'_>, rules: &Rules) -> Result<Requests, Error> {
     let mut requests = Requests::default();
-    let deposits = deposits(&run.receipts)?;
+    let deposits = deposits(&run.receipts, rules.deposit_contract())?;
     if !deposits.is_empty() {
         requests.push_request_with_type(eip6110::DEPOSIT_REQUEST_TYPE, deposits);
     }
@@ -202,7 +212,7 @@ pub(crate) fn rewards(fork: EvmFork, header: &Header, ommers: &[Header]) -> Vec<
     let mut miner = base;
     for uncle in ommers {
         // An uncle is one to six blocks older.
-        let left = (uncle.number + 8).saturating_sub(header.number);
+        let left = uncle.number.saturating_add(8).saturating_sub(header.number);
         paid.push((uncle.beneficiary, base * U256::from(left) / U256::from(8)));
         miner += base / U256::from(32);
     }
@@ -233,6 +243,11 @@ fn check_header(surroundings: &Surroundings<'_>) -> Result<(), Error> {
         expect("uncles", block.body.ommers.len(), 0)?;
     }
     expect("sha3Uncles", header.ommers_hash, calculate_ommers_root(&block.body.ommers))?;
+    check_uncles(block)?;
+    if fork < EvmFork::Merge && header.difficulty.is_zero() {
+        let words = "more than 0 before the merge, whose height is the genesis file's mergeNetsplitBlock";
+        return Err(mismatch("difficulty", 0, words));
+    }
     check_fees(surroundings)?;
     expect("transactionsRoot", header.transactions_root, calculate_transaction_root(&block.body.transactions))?;
     let withdrawals = (fork >= EvmFork::Shanghai).then(|| {
@@ -243,6 +258,18 @@ fn check_header(surroundings: &Surroundings<'_>) -> Result<(), Error> {
     expect("withdrawals", block.body.withdrawals.is_some(), fork >= EvmFork::Shanghai)?;
     expect("parentBeaconBlockRoot", header.parent_beacon_block_root.is_some(), fork >= EvmFork::Cancun)?;
     check_blobs(surroundings)
+}
+
+/// At most two uncles of the last six heights, each once (yellow paper, section 11.1). That they were made on this chain is a matter of its
+/// proof of work.
+fn check_uncles(block: &EthereumBlock) -> Result<(), Error> {
+    let (uncles, height) = (&block.body.ommers, block.header.number);
+    let recent = |uncle: &Header| uncle.number < height && height - uncle.number <= 6;
+    let twice = matches!(uncles.as_slice(), [one, other] if one == other);
+    if uncles.len() > 2 || twice || !uncles.iter().all(recent) {
+        return Err(mismatch("uncles", uncles.len(), "at most two different ones of the last six heights"));
+    }
+    Ok(())
 }
 
 /// Gas limit and base fee.
@@ -295,7 +322,7 @@ fn check_blobs(surroundings: &Surroundings<'_>) -> Result<(), Error> {
 pub(crate) fn next_excess_blob_gas(parent: &Header, schedule: BlobSchedule, fork: EvmFork) -> u64 {
     let (excess, used) = (parent.excess_blob_gas.unwrap_or(0), parent.blob_gas_used.unwrap_or(0));
     if fork < EvmFork::Osaka {
-        return (excess + used).saturating_sub(schedule.target * DATA_GAS_PER_BLOB);
+        return excess.saturating_add(used).saturating_sub(schedule.target.saturating_mul(DATA_GAS_PER_BLOB));
     }
     let base_fee = parent.base_fee_per_gas.unwrap_or(0);
     blob_params(schedule).next_block_excess_blob_gas_osaka(excess, used, base_fee)
@@ -326,15 +353,13 @@ fn request_call(run: &mut BlockRun<'_>, address: Address) -> Result<Bytes, Error
 }
 
 /// Deposit requests from the logs of the deposit contract (EIP-6110), whose layout must be exactly the contract's.
-fn deposits(receipts: &[StoredReceipt]) -> Result<Bytes, Error> {
+fn deposits(receipts: &[StoredReceipt], contract: Address) -> Result<Bytes, Error> {
     /// Offset and length of each field in the event's data: public key, credentials, amount, signature, index.
     const LAYOUT: [(usize, usize); 5] = [(160, 48), (256, 32), (320, 8), (384, 96), (512, 8)];
     const DATA: usize = 576;
     let mut requests = Vec::new();
     let logs = receipts.iter().flat_map(|receipt| &receipt.logs);
-    for log in logs.filter(|log| {
-        log.address == eip6110::MAINNET_DEPOSIT_CONTRACT_ADDRESS && log.topics().first() == Some(&DEPOSIT_EVENT)
-    }) {
+    for log in logs.filter(|log| log.address == contract && log.topics().first() == Some(&DEPOSIT_EVENT)) {
         let data = &log.data.data;
         let word = |at: usize| data.get(at..at + 32).map(U256::from_be_slice);
         let bad = || Invalid::SystemCall("a deposit event has another layout".into());

@@ -456,6 +456,20 @@ impl Executor {
         Ok(crate::bttc::next_base_fee(header, &params))
     }
 
+    /// What a block after this one would be to a call in it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn header_after(&self, header: &Header, timestamp: u64) -> Result<Header, Error> {
+        Ok(Header {
+            base_fee_per_gas: Some(self.base_fee_after(header)?),
+            parent_hash: header.hash_slow(),
+            number: header.number.saturating_add(1),
+            timestamp,
+            ..header.clone()
+        })
+    }
+
     /// The parameters of the block after this one; those of the head where the state is not kept.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! Native modules inside the EVM: who gets a call, and the hosts on which modules run.
 
 use crate::block_state::BlockState;
-use alloy_primitives::map::{AddressSet, HashMap};
+use alloy_primitives::map::{AddressSet, HashMap, HashSet};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256, keccak256};
+use alloy_rpc_types_eth::state::StateOverride;
 use bttc_genesis::{MODULE_ADDRESSES, MODULE_STUB, WRAPPED_PREFIX};
 use bttc_modules::{Call, Env, Event, Fault, Host};
 use bttc_state::StateRead;
@@ -33,18 +34,56 @@ const STORE_STIPEND: u64 = 2_300;
 pub struct ModulePrecompiles {
     ethereum: EthPrecompiles,
     env: Option<Env>,
-    /// Precompiles that a simulation has moved: from the new address to the old one.
-    moved: HashMap<Address, Address>,
+    moved: MovedPrecompiles,
+}
+
+/// What the overrides of a call do to precompiles.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MovedPrecompiles {
+    /// From the new address to the old one.
+    pub(crate) to: HashMap<Address, Address>,
+    /// Addresses where there is none any more: whatever code is there runs.
+    pub(crate) gone: HashSet<Address>,
+}
+
+/// Why precompiles cannot be moved so.
+#[derive(Debug)]
+pub(crate) enum MoveError {
+    NoPrecompile(Address),
+    ToItself,
+}
+
+impl MovedPrecompiles {
+    /// As geth: whatever is overridden of a precompile's account, there is no precompile any more.
+    pub(crate) fn by(overrides: &StateOverride, spec: SpecId) -> Result<Self, MoveError> {
+        let mut moved = Self::default();
+        for (address, change) in overrides {
+            let precompile = is_precompile(spec, *address);
+            if let Some(to) = change.move_precompile_to {
+                if !precompile {
+                    return Err(MoveError::NoPrecompile(*address));
+                }
+                if to == *address {
+                    return Err(MoveError::ToItself);
+                }
+                moved.to.insert(to, *address);
+            }
+            if precompile {
+                moved.gone.insert(*address);
+            }
+        }
+        Ok(moved)
+    }
 }
 
 impl ModulePrecompiles {
     /// `env` is nothing under Ethereum's rules, where modules do not exist.
     pub fn new(spec: SpecId, env: Option<Env>) -> Self {
-        Self { ethereum: EthPrecompiles::new(spec), env, moved: HashMap::default() }
+        Self { ethereum: EthPrecompiles::new(spec), env, moved: MovedPrecompiles::default() }
     }
 
     /// Moves precompiles: for simulations.
-    pub(crate) fn set_moved(&mut self, moved: &HashMap<Address, Address>) {
+    pub(crate) fn set_moved(&mut self, moved: &MovedPrecompiles) {
         self.moved.clone_from(moved);
     }
 }
@@ -62,14 +101,12 @@ impl<CTX: ContextTr<Cfg: Cfg<Spec = SpecId>>> PrecompileProvider<CTX> for Module
     }
 
     fn run(&mut self, context: &mut CTX, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
-        if !self.moved.is_empty() {
-            if let Some(origin) = self.moved.get(&inputs.bytecode_address) {
-                let inputs = CallInputs { bytecode_address: *origin, ..inputs.clone() };
-                return self.ethereum.run(context, &inputs);
-            }
-            if self.moved.values().any(|origin| *origin == inputs.bytecode_address) {
-                return Ok(None);
-            }
+        if let Some(origin) = self.moved.to.get(&inputs.bytecode_address) {
+            let inputs = CallInputs { bytecode_address: *origin, ..inputs.clone() };
+            return self.ethereum.run(context, &inputs);
+        }
+        if self.moved.gone.contains(&inputs.bytecode_address) {
+            return Ok(None);
         }
         match &self.env {
             Some(env) if is_native(inputs.bytecode_address) => run_module(env, context, inputs),

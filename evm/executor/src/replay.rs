@@ -2,11 +2,11 @@
 
 use crate::block_state::BlockState;
 use crate::bttc::begin_block;
+use crate::modules::MovedPrecompiles;
 use crate::run::{BlockRun, chain_evm};
 use crate::simulate::{CallError, evm_error};
 use crate::{Error, EvmInput, Executor};
 use alloy_evm::FromRecoveredTx;
-use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, Bytes, U256};
 use bttc_modules::Env;
 use bttc_state::StateView;
@@ -42,7 +42,7 @@ pub struct Replay<'a> {
     env: Option<Env>,
     /// The block's base fee while a free call runs without one.
     base_fee: Option<u64>,
-    moved: HashMap<Address, Address>,
+    moved: MovedPrecompiles,
 }
 
 /// What a transaction did, before it is written into the state.
@@ -61,7 +61,7 @@ pub struct Inspected<'r, 'a, I> {
 
 impl<'a> Replay<'a> {
     pub(crate) fn new(state: BlockState<'a>, cfg: CfgEnv, block: BlockEnv, env: Option<Env>) -> Self {
-        Self { state: Some(state), cfg, block, env, base_fee: None, moved: HashMap::default() }
+        Self { state: Some(state), cfg, block, env, base_fee: None, moved: MovedPrecompiles::default() }
     }
 
     /// The block as the EVM sees it.
@@ -155,8 +155,8 @@ impl<'a> Replay<'a> {
         Ok(self.state_mut()?.basic(account)?.map_or(0, |account| account.nonce))
     }
 
-    /// Precompiles that are at other addresses: from the new one to the old one.
-    pub(crate) fn set_moved(&mut self, moved: HashMap<Address, Address>) {
+    /// What becomes of precompiles.
+    pub(crate) fn set_moved(&mut self, moved: MovedPrecompiles) {
         self.moved = moved;
     }
 

@@ -1,6 +1,7 @@
 //! Calls without consequences: `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
 
 use crate::block_state::{BlockState, CodeCache, StateError};
+use crate::modules::{MoveError, MovedPrecompiles};
 use crate::replay::{Inspected, InspectedContext, Replay};
 use crate::run::{ChainEvm, chain_evm};
 use crate::{Error, EvmInput};
@@ -10,13 +11,14 @@ use alloy_evm::overrides::{apply_block_overrides, apply_state_overrides};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::state::StateOverride;
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
-use bttc_genesis::ChainSpec;
+use bttc_genesis::{ChainSpec, EvmFork};
 use bttc_modules::Env;
 use bttc_state::StateRead;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction};
 use revm::context::{BlockEnv, CfgEnv, ContextTr, TxEnv};
 use revm::context_interface::either::Either;
 use revm::database_interface::Database;
+use revm::primitives::hardfork::SpecId;
 use revm::{ExecuteEvm, InspectEvm, Inspector};
 use revm_inspectors::access_list::AccessListInspector;
 use std::sync::Arc;
@@ -95,6 +97,7 @@ struct Prepared<'a> {
     block: BlockEnv,
     transaction: TxEnv,
     env: Option<Env>,
+    moved: MovedPrecompiles,
 }
 
 impl CallContext<'_> {
@@ -117,7 +120,9 @@ impl CallContext<'_> {
     /// # Errors
     /// [`CallError`]; the call's own failure when it fails with the most gas allowed, too.
     pub fn estimate_gas(&self, request: TransactionRequest) -> Result<u64, CallError> {
-        let cap = self.gas_cap.min(TRANSACTION_GAS_CAP).min(self.header.gas_limit);
+        let fork = self.spec.rules.fork_at(self.header.number, self.header.timestamp);
+        let transaction_cap = if fork >= EvmFork::Osaka { TRANSACTION_GAS_CAP } else { u64::MAX };
+        let cap = self.gas_cap.min(transaction_cap).min(self.header.gas_limit);
         let mut highest = request.gas.filter(|gas| *gas >= 21_000).unwrap_or(cap).min(cap);
         let mut prepared = self.prepare(request, cap)?;
         prepared.transaction.gas_limit = highest;
@@ -181,9 +186,10 @@ impl CallContext<'_> {
     /// [`CallError`].
     pub fn access_list(&self, request: TransactionRequest) -> Result<AccessListOutcome, CallError> {
         let first = self.prepare(request.clone(), self.gas_cap)?;
-        let Prepared { state, cfg, block, transaction, env } = first;
+        let Prepared { state, cfg, block, transaction, env, moved } = first;
         let inspector = AccessListInspector::new(transaction.access_list.clone());
         let mut evm = chain_evm(state, cfg, block, env, inspector);
+        evm.precompiles.set_moved(&moved);
         evm.inspect_one_tx(transaction).map_err(evm_error)?;
         let access_list = evm.inspector.into_access_list();
         let mut request = request;
@@ -199,8 +205,10 @@ impl CallContext<'_> {
     /// # Errors
     /// [`CallError`], about the overrides.
     pub fn sequence(&self) -> Result<Replay<'_>, CallError> {
-        let (state, cfg, block) = self.surroundings()?;
-        Ok(Replay::new(state, cfg, block, self.module_env()))
+        let (state, cfg, block, moved) = self.surroundings()?;
+        let mut replay = Replay::new(state, cfg, block, self.module_env());
+        replay.set_moved(moved);
+        Ok(replay)
     }
 
     /// Runs a call in a sequence before the eyes of an inspector.
@@ -215,7 +223,8 @@ impl CallContext<'_> {
         look: impl FnOnce(Inspected<'_, 'a, I>) -> T,
     ) -> Result<T, CallError> {
         let block = sequence.block().clone();
-        let transaction = self.transaction(request, sequence.state_mut()?, &block, self.gas_cap)?;
+        let mut transaction = self.transaction(request, sequence.state_mut()?, &block, self.gas_cap)?;
+        forget_later_type(&mut transaction, sequence.cfg().spec);
         sequence.set_free(transaction.gas_price == 0);
         sequence.inspect(transaction, inspector, look)
     }
@@ -233,32 +242,40 @@ impl CallContext<'_> {
     }
 
     fn prepare(&self, request: TransactionRequest, gas_cap: u64) -> Result<Prepared<'_>, CallError> {
-        let (mut state, cfg, mut block) = self.surroundings()?;
-        let transaction = self.transaction(request, &mut state, &block, gas_cap)?;
+        let (mut state, cfg, mut block, moved) = self.surroundings()?;
+        let mut transaction = self.transaction(request, &mut state, &block, gas_cap)?;
+        forget_later_type(&mut transaction, cfg.spec);
         // Without a price the call is free, and the block's base fee must not refuse it; BASEFEE reads 0 then, as
         // it does in geth.
         if transaction.gas_price == 0 {
             block.basefee = 0;
         }
-        Ok(Prepared { state, cfg, block, transaction, env: self.module_env() })
+        Ok(Prepared { state, cfg, block, transaction, env: self.module_env(), moved })
     }
 
-    /// State, rules and block, with the overrides.
-    fn surroundings(&self) -> Result<(BlockState<'_>, CfgEnv, BlockEnv), CallError> {
+    /// State, rules, block and precompiles, with the overrides.
+    fn surroundings(&self) -> Result<(BlockState<'_>, CfgEnv, BlockEnv, MovedPrecompiles), CallError> {
         let mut state = BlockState::new(self.state, Arc::clone(self.code_cache));
         let (mut cfg, mut block) =
             EvmInput::from_header(self.header).environment(&self.spec.rules, self.spec.chain_id());
         if let Some(overrides) = self.block_overrides.clone() {
             apply_block_overrides(overrides, &mut state, &mut block);
         }
+        let mut moved = MovedPrecompiles::default();
         if let Some(overrides) = self.state_overrides.clone() {
+            moved = MovedPrecompiles::by(&overrides, cfg.spec).map_err(|error| match error {
+                MoveError::NoPrecompile(address) => {
+                    CallError::Invalid(format!("account {address} is not a precompile"))
+                }
+                MoveError::ToItself => CallError::Invalid("a precompile cannot be moved to its own address".into()),
+            })?;
             apply_state_overrides(overrides, &mut state).map_err(|error| CallError::Invalid(error.to_string()))?;
         }
         cfg.disable_nonce_check = true;
         cfg.disable_eip3607 = true;
         cfg.disable_block_gas_limit = true;
         cfg.tx_gas_limit_cap = Some(u64::MAX);
-        Ok((state, cfg, block))
+        Ok((state, cfg, block, moved))
     }
 
     fn transaction(
@@ -346,7 +363,10 @@ impl CallContext<'_> {
         if gas_price > 0 && request.gas.is_none() {
             let allowance = alloy_evm::call::caller_gas_allowance(state, &transaction)
                 .map_err(|error| CallError::Invalid(error.to_string()))?;
-            transaction.gas_limit = transaction.gas_limit.min(allowance);
+            // Who cannot pay for any transaction is told that, and not that its gas is too low.
+            if allowance >= 21_000 {
+                transaction.gas_limit = transaction.gas_limit.min(allowance);
+            }
         }
         Ok(transaction)
     }
@@ -357,13 +377,15 @@ struct Attempt<'a> {
     evm: ChainEvm<'a>,
     transaction: TxEnv,
     env: Option<Env>,
+    moved: MovedPrecompiles,
 }
 
 impl<'a> Attempt<'a> {
     fn new(prepared: Prepared<'a>) -> Self {
-        let Prepared { state, cfg, block, transaction, env } = prepared;
-        let evm = chain_evm(state, cfg, block, env.clone(), ());
-        Self { evm, transaction, env }
+        let Prepared { state, cfg, block, transaction, env, moved } = prepared;
+        let mut evm = chain_evm(state, cfg, block, env.clone(), ());
+        evm.precompiles.set_moved(&moved);
+        Self { evm, transaction, env, moved }
     }
 
     fn into_prepared(self) -> Prepared<'a> {
@@ -373,6 +395,7 @@ impl<'a> Attempt<'a> {
             state: self.evm.ctx.journaled_state.database,
             transaction: self.transaction,
             env: self.env,
+            moved: self.moved,
         }
     }
 
@@ -397,9 +420,25 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Makes a call whose type came with a later fork one without a type: what is asked is what the call would do, and geth does not look at
+/// the type, either.
+pub(crate) fn forget_later_type(transaction: &mut TxEnv, spec: SpecId) {
+    let since = match transaction.tx_type {
+        1 => SpecId::BERLIN,
+        2 => SpecId::LONDON,
+        _ => return,
+    };
+    if !spec.is_enabled_in(since) {
+        transaction.tx_type = 0;
+        transaction.gas_priority_fee = None;
+        transaction.access_list = AccessList::default();
+    }
+}
+
 fn run(prepared: Prepared<'_>) -> Result<ExecutionResult, CallError> {
-    let Prepared { state, cfg, block, transaction, env } = prepared;
+    let Prepared { state, cfg, block, transaction, env, moved } = prepared;
     let mut evm = chain_evm(state, cfg, block, env, ());
+    evm.precompiles.set_moved(&moved);
     evm.transact_one(transaction).map_err(evm_error)
 }
 
@@ -485,6 +524,24 @@ pub(crate) fn evm_error_code(
     }
 }
 
+/// What a code of Solidity's `Panic(uint256)` means, in geth's words.
+fn panic_reason(code: U256) -> String {
+    let words = match u8::try_from(code).unwrap_or(u8::MAX) {
+        0x00 => "generic panic",
+        0x01 => "assert(false)",
+        0x11 => "arithmetic underflow or overflow",
+        0x12 => "division or modulo by zero",
+        0x21 => "enum overflow",
+        0x22 => "invalid encoded storage byte array accessed",
+        0x31 => "out-of-bounds array access; popping on an empty array",
+        0x32 => "out-of-bounds access of an array or bytesN",
+        0x41 => "out of memory",
+        0x51 => "uninitialized function",
+        _ => return format!("unknown panic code: {code:#x}"),
+    };
+    words.to_owned()
+}
+
 /// The revert reason in a call's output, if it is Solidity's `Error(string)` or `Panic(uint256)`.
 pub fn revert_reason(output: &[u8]) -> Option<String> {
     const ERROR: [u8; 4] = [0x08, 0xc3, 0x79, 0xa0];
@@ -492,7 +549,7 @@ pub fn revert_reason(output: &[u8]) -> Option<String> {
     let (selector, body) = output.split_first_chunk::<4>()?;
     let word = |index: usize| body.get(index * 32..(index + 1) * 32).map(U256::from_be_slice);
     if *selector == PANIC {
-        return Some(format!("panic: 0x{:x}", word(0)?));
+        return Some(panic_reason(word(0)?));
     }
     if *selector != ERROR {
         return None;

@@ -1,6 +1,7 @@
 //! Blocks that nobody proposed: `eth_simulateV1` of execution-apis, with geth's error codes.
 
 use crate::block_state::BlockState;
+use crate::modules::{MoveError, MovedPrecompiles};
 use crate::receipts::{StoredReceipt, root_and_bloom};
 use crate::replay::Replay;
 use crate::simulate::{CallContext, CallError, evm_error_code, halt_reason, revert_reason};
@@ -13,7 +14,6 @@ use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_eips::{eip2935, eip4788};
 use alloy_evm::overrides::{OverrideBlockHashes, apply_state_overrides};
-use alloy_primitives::map::HashMap;
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, Signature, U256};
 use alloy_rpc_types_eth::simulate::{MAX_SIMULATE_BLOCKS, SimBlock, SimulatePayload};
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
@@ -94,8 +94,6 @@ struct Simulation<'c, 'a> {
     transfers: bool,
     gas_left: u64,
     budget: &'c Budget,
-    /// Precompiles that overrides have moved: from the new address to the old one.
-    moved: HashMap<Address, Address>,
 }
 
 impl CallContext<'_> {
@@ -116,7 +114,6 @@ impl CallContext<'_> {
             transfers: payload.trace_transfers,
             gas_left: self.gas_cap,
             budget,
-            moved: HashMap::default(),
         };
         let mut state = BlockState::new(self.state, Arc::clone(self.code_cache));
         let mut parent = self.header.clone();
@@ -167,6 +164,15 @@ impl CallContext<'_> {
     }
 }
 
+fn move_failure(error: MoveError) -> SimulateFailure {
+    match error {
+        MoveError::NoPrecompile(address) => {
+            SimulateFailure::new(-32_000, format!("account {address} is not a precompile"))
+        }
+        MoveError::ToItself => SimulateFailure::new(-38_022, "a precompile cannot be moved to its own address"),
+    }
+}
+
 impl Simulation<'_, '_> {
     /// The header of a block before its transactions.
     fn header(&self, parent: &Header, overrides: &BlockOverrides) -> Header {
@@ -176,8 +182,9 @@ impl Simulation<'_, '_> {
         let fork = context.spec.rules.fork_at(number, timestamp);
         let base_fee = || match overrides.base_fee {
             Some(fee) => fee.saturating_to(),
-            None if self.validation => self.next_base_fee(parent),
-            None => 0,
+            None if !self.validation => 0,
+            None if context.spec.rules.is_bttc() => self.next_base_fee(parent),
+            None => crate::ethereum::next_base_fee(&context.spec.rules, parent, fork).unwrap_or(0),
         };
         let (cancun, prague) = (fork >= EvmFork::Cancun, fork >= EvmFork::Prague);
         Header {
@@ -227,9 +234,9 @@ impl Simulation<'_, '_> {
                 Some(BlobExcessGasAndPrice { excess_blob_gas, blob_gasprice: price.saturating_to() });
         }
         // A block begins with the precompiles where they belong.
-        self.moved.clear();
+        let mut moved = MovedPrecompiles::default();
         if let Some(overridden) = block.state_overrides {
-            self.move_precompiles(&overridden, cfg.spec)?;
+            moved = MovedPrecompiles::by(&overridden, cfg.spec).map_err(move_failure)?;
             apply_state_overrides(overridden, &mut state)
                 .map_err(|error| SimulateFailure::new(-32_602, error.to_string()))?;
         }
@@ -245,7 +252,7 @@ impl Simulation<'_, '_> {
             ..self.context.env.clone()
         });
         let mut replay = Replay::new(state, cfg, env, modules);
-        replay.set_moved(self.moved.clone());
+        replay.set_moved(moved);
         if header.requests_hash.is_some() {
             let input = header.parent_hash.0.into();
             replay.system_call(SYSTEM_CALLER, eip2935::HISTORY_STORAGE_ADDRESS, input)?;
@@ -299,24 +306,6 @@ impl Simulation<'_, '_> {
         Ok((state, done))
     }
 
-    fn move_precompiles(
-        &mut self,
-        overridden: &alloy_rpc_types_eth::state::StateOverride,
-        spec: revm::primitives::hardfork::SpecId,
-    ) -> Result<(), SimulateFailure> {
-        for (from, change) in overridden {
-            let Some(to) = change.move_precompile_to else { continue };
-            if !crate::modules::is_precompile(spec, *from) || self.moved.values().any(|moved| moved == from) {
-                return Err(SimulateFailure::new(-32_000, format!("account {from} is not a precompile")));
-            }
-            if to == *from {
-                return Err(SimulateFailure::new(-38_022, "a precompile cannot be moved to its own address"));
-            }
-            self.moved.insert(to, *from);
-        }
-        Ok(())
-    }
-
     /// The transaction that a call stands for.
     fn transaction(
         &self,
@@ -345,7 +334,6 @@ impl Simulation<'_, '_> {
         }
         request.chain_id = Some(self.context.spec.chain_id());
         request.to.get_or_insert(alloy_primitives::TxKind::Create);
-        request.access_list.get_or_insert_default();
         request.value.get_or_insert_default();
         request.input.normalize_input();
         if self.validation && request.nonce == Some(u64::MAX) {
@@ -375,10 +363,13 @@ impl Simulation<'_, '_> {
     ) -> Result<SimulatedCall, SimulateFailure> {
         let mut environment = crate::replay::environment_of(transaction, from);
         // Without validation the nonce after the last is the first, which the EVM refuses to count to.
-        let last_nonce = !self.validation && environment.nonce == u64::MAX;
-        if last_nonce {
+        let counts_to_last = !self.validation && environment.nonce == u64::MAX;
+        let last_nonce = counts_to_last && transaction.kind().is_call() && replay.nonce(from)? == u64::MAX;
+        if counts_to_last {
             environment.nonce = u64::MAX - 1;
         }
+        // Without validation a call of a type that the fork does not know yet is what it would be without types.
+        crate::simulate::forget_later_type(&mut environment, replay.cfg().spec);
         let supplied = transaction.gas_limit();
         replay.set_free(!self.validation && transaction.max_fee_per_gas() == 0);
         let inspector = CoinLogs {

@@ -88,6 +88,7 @@ fn spec(genesis: &Value) -> ChainSpec {
         by_height: vec![],
         by_time: vec![(0, EvmFork::Osaka)],
         blobs: BTreeMap::from([(0, blobs("osaka")), (510, blobs("bpo1")), (540, blobs("bpo2"))]),
+        ..EthereumRules::default()
     };
     let key = SecretKey::from_bytes(&[9; 32]).unwrap().address();
     let entry = GenesisValidator { address: key, owner: key, power: 1_000, bridge: None };

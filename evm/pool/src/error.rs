@@ -35,7 +35,7 @@ pub enum Error {
         tip: u128,
     },
     /// Its fee cap is below the chain's minimum base fee, so that it could never be included.
-    #[error("transaction underpriced: max fee per gas {got} is below the minimum base fee {minimum}")]
+    #[error("transaction underpriced: max fee per gas less than block base fee: have {got}, want at least {minimum}")]
     Underpriced {
         /// Its fee cap.
         got: u128,

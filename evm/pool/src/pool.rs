@@ -58,6 +58,8 @@ pub struct Added {
     pub pending: bool,
     /// The transaction that it replaced.
     pub replaced: Option<B256>,
+    /// Later ones of its sender that waited for it alone.
+    pub promoted: Vec<Arc<RecoveredTransaction>>,
 }
 
 /// Why a transaction left the pool without being in a block.
@@ -309,7 +311,14 @@ impl Pool {
         let queue = inner.queues.entry(sender).or_default();
         queue.account = account;
         let replaced = queue.insert(entry);
-        let pending = nonce < queue.next_nonce();
+        let next = queue.next_nonce();
+        let pending = nonce < next;
+        let promoted = match &replaced {
+            None if pending => {
+                queue.entries.range(nonce + 1..next).map(|(_, entry)| Arc::clone(&entry.transaction)).collect()
+            }
+            _ => Vec::new(),
+        };
         inner.bytes += bytes;
         if let Some(replaced) = &replaced {
             let old_hash = replaced.transaction.hash();
@@ -322,7 +331,7 @@ impl Pool {
         inner.by_price.insert((fee_cap, Reverse(sequence), sender));
         inner.dropped.pop(&hash);
         inner.make_ready(sender);
-        Ok(Added { hash, pending, replaced: replaced.map(|entry| entry.transaction.hash()) })
+        Ok(Added { hash, pending, replaced: replaced.map(|entry| entry.transaction.hash()), promoted })
     }
 
     /// Makes room for a transaction of `bytes` bytes that replaces `credit` transactions of `credit_bytes` bytes: evicts

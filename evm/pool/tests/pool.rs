@@ -72,7 +72,12 @@ fn a_gap_queues_and_filling_it_makes_all_pending() {
     assert!(!pool.add(transfer(1, 2, 2 * GWEI, 0), false, 0, &accounts).unwrap().pending);
     assert!(best(&pool, 1).is_empty());
     assert!(!pool.has_executable(1));
-    assert!(pool.add(transfer(1, 0, 2 * GWEI, 0), false, 0, &accounts).unwrap().pending);
+    let added = pool.add(transfer(1, 0, 2 * GWEI, 0), false, 0, &accounts).unwrap();
+    assert!(added.pending);
+    let promoted: Vec<u64> = added.promoted.iter().map(|transaction| transaction.nonce()).collect();
+    assert_eq!(promoted, [1, 2], "who watches the pool hears of them now");
+    let raised = pool.add(transfer(1, 0, 4 * GWEI, 0), false, 0, &accounts).unwrap();
+    assert!(raised.promoted.is_empty() && raised.replaced.is_some(), "and once only");
     assert_eq!(best(&pool, 1), [(address(1), 0), (address(1), 1), (address(1), 2)]);
     assert_eq!(pool.next_nonce(&address(1)), Some(3));
     assert_eq!((pool.status().pending, pool.status().queued), (3, 0));

@@ -18,13 +18,16 @@ type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 
 pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Result<(), RegisterMethodError> {
     module.register_method("eth_blockNumber", |_, context, _| Result::Ok(U64::from(context.head_height())))?;
-    module.register_method("eth_getBlockByNumber", |params, context, _| {
+    // Whole blocks and their receipts may be tens of megabytes: not for threads that serve many.
+    module.register_async_method("eth_getBlockByNumber", |params, context, _| async move {
         let (tag, whole) = block_params::<BlockNumberOrTag>(&params)?;
-        block(context, BlockId::Number(tag), whole)
+        let id = BlockId::Number(tag);
+        if whole { context.heavy(move |context| block(context, id, true)).await } else { block(&context, id, false) }
     })?;
-    module.register_method("eth_getBlockByHash", |params, context, _| {
+    module.register_async_method("eth_getBlockByHash", |params, context, _| async move {
         let (hash, whole) = block_params::<B256>(&params)?;
-        block(context, hash.into(), whole)
+        let id = hash.into();
+        if whole { context.heavy(move |context| block(context, id, true)).await } else { block(&context, id, false) }
     })?;
     module.register_method("eth_getBlockTransactionCountByNumber", |params, context, _| {
         count(context, BlockId::Number(params.one::<BlockNumberOrTag>()?))
@@ -61,9 +64,12 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         by_index(context, hash.into(), index)
     })?;
     module.register_method("eth_getTransactionReceipt", |params, context, _| receipt(context, params.one()?))?;
-    module.register_method("eth_getBlockReceipts", |params, context, _| receipts(context, params.one()?))?;
-    module
-        .register_method("eth_getTransactionReceiptsByBlock", |params, context, _| receipts(context, params.one()?))?;
+    for name in ["eth_getBlockReceipts", "eth_getTransactionReceiptsByBlock"] {
+        module.register_async_method(name, |params, context, _| async move {
+            let id = params.one()?;
+            context.heavy(move |context| receipts(context, id)).await
+        })?;
+    }
     Ok(())
 }
 

@@ -86,6 +86,9 @@ fn validators(context: &RpcContext, block: Option<BlockId>) -> Result<Value> {
     if height > head + 1 {
         return Err(errors::server(format!("the set of height {height} is not known yet, the head is {head}")));
     }
+    if !context.executor.spec().rules.is_bttc() {
+        return Err(errors::server("this chain has no validators"));
+    }
     let set = context.executor.validator_set(height).map_err(errors::internal)?;
     let list: Vec<Value> = set
         .validators()
@@ -125,6 +128,9 @@ pub(crate) fn certificate_at(context: &RpcContext, height: u64) -> Result<Value>
 /// signatures than that one.
 fn block_bytes(context: &RpcContext, block: Option<BlockId>) -> Result<Value> {
     let height = context.height_of(block)?;
+    if !context.executor.spec().rules.is_bttc() {
+        return Err(errors::server("this chain's blocks carry no certificates: debug_getRawBlock gives them"));
+    }
     let Some(bytes) = context.executor.store().block_bytes(height).map_err(errors::store)? else {
         return Ok(Value::Null);
     };

@@ -36,14 +36,18 @@ impl From<IpAddr> for Client {
 pub(crate) fn weight(method: &str) -> u32 {
     match method {
         "eth_call" | "eth_createAccessList" | "eth_getProof" | "eth_feeHistory" | "eth_getStorageValues" => 10,
-        "eth_sendRawTransaction" | "eth_sendRawTransactionSync" | "eth_getBlockReceipts" => 5,
-        "eth_estimateGas" | "eth_getLogs" | "eth_getFilterLogs" | "eth_newFilter" | "eth_subscribe" => 20,
+        "eth_sendRawTransaction" | "eth_sendRawTransactionSync" => 5,
+        "eth_getBlockReceipts" | "eth_getTransactionReceiptsByBlock" => 5,
+        "eth_estimateGas" | "eth_getLogs" | "eth_getFilterLogs" | "eth_newFilter" | "eth_subscribe"
+        | "bttc_subscribe" => 20,
         "txpool_content" | "txpool_inspect" | "bttc_setChange" => 20,
         "debug_getRawReceipts" | "debug_getRawBlock" | "debug_storageRangeAt" | "debug_accountRange" => 20,
         "eth_simulateV1" | "debug_traceTransaction" | "debug_traceCall" | "trace_call" => 100,
         "trace_callMany" | "trace_filter" => 500,
         _ if method.starts_with("debug_trace") || method.starts_with("trace_") => 200,
         _ if method.starts_with("ots_search") => 200,
+        "ots_traceTransaction" | "ots_getTransactionError" => 100,
+        "ots_getApiLevel" => 1,
         _ if method.starts_with("ots_get") => 50,
         _ => 1,
     }
@@ -109,6 +113,15 @@ impl Budgets {
     }
 }
 
+impl Budgets {
+    /// Takes more units of a client than it may have: what a call cost is known when it is done.
+    pub(crate) fn charge(&self, client: Client, units: u32, now: Instant) {
+        let mut clients = self.clients.lock();
+        let Some(bucket) = clients.buckets.get_mut(&client) else { return };
+        *bucket = Bucket { units: self.filled(*bucket, now) - f64::from(units), filled: now };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +140,9 @@ mod tests {
         let later = start + Duration::from_millis(200);
         assert_eq!(budgets.take(client(1), 20, later), Ok(()));
         assert_eq!(budgets.take(client(1), 1, later), Err(10));
+        // What is known afterwards is taken, too, beyond what there is.
+        budgets.charge(client(2), 1_980, later);
+        assert_eq!(budgets.take(client(2), 1, later), Err(10_010 - 200));
         // A long time does not give more than a bucket holds, and a clock that goes back takes nothing away.
         let much_later = start + Duration::from_secs(3_600);
         assert_eq!(budgets.take(client(1), 1_000, much_later), Ok(()));

@@ -110,7 +110,7 @@ fn capabilities(context: &RpcContext) -> Result<Value> {
     }))
 }
 
-fn header(context: &RpcContext, id: BlockId) -> Result<Option<alloy_rpc_types_eth::Header>> {
+pub(crate) fn header(context: &RpcContext, id: BlockId) -> Result<Option<alloy_rpc_types_eth::Header>> {
     let Some(height) = context.find_height(id)? else { return Ok(None) };
     let header = context.executor.store().header(height).map_err(errors::store)?;
     Ok(header.map(|header| {

@@ -8,6 +8,9 @@ pub const NAMESPACES: [&str; 9] = ["eth", "net", "web3", "rpc", "txpool", "debug
 /// Units a second of a client of a server for everybody: a hundred calls, or a wallet's work many times over.
 const PUBLIC_UNITS_PER_SECOND: u32 = 1_000;
 
+/// Connections of a client of a server for everybody: browsers open six a page.
+const PUBLIC_CONNECTIONS: u32 = 64;
+
 /// Configuration.
 #[derive(Clone, Debug)]
 pub struct RpcConfig {
@@ -26,6 +29,8 @@ pub struct RpcConfig {
     pub max_response_bytes: u32,
     /// HTTP requests in flight plus WebSocket connections.
     pub max_connections: u32,
+    /// Connections of one client at the same time; 0 for any number, and always where a proxy connects (`client_header`).
+    pub max_connections_per_client: u32,
     /// Calls in a batch.
     pub max_batch: u32,
     /// Subscriptions of one connection.
@@ -70,6 +75,7 @@ impl Default for RpcConfig {
             max_request_bytes: 10 << 20,
             max_response_bytes: 64 << 20,
             max_connections: 1_000,
+            max_connections_per_client: 0,
             max_batch: 1_000,
             max_subscriptions: 128,
             gas_cap: 50_000_000,
@@ -104,6 +110,9 @@ impl RpcConfig {
         self.max_fee_history = self.max_fee_history.min(256);
         self.trace_timeout_ms = self.trace_timeout_ms.min(2_000);
         self.max_sync_wait_ms = self.max_sync_wait_ms.min(10_000);
+        if self.max_connections_per_client == 0 && self.client_header.is_none() {
+            self.max_connections_per_client = PUBLIC_CONNECTIONS;
+        }
         if self.client_units_per_second == 0 {
             self.client_units_per_second = PUBLIC_UNITS_PER_SECOND;
         }

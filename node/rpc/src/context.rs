@@ -45,6 +45,11 @@ pub trait NodeApi: Send + Sync + 'static {
     /// Why it is not accepted, in words for the user.
     fn submit(&self, transaction: Transaction) -> Result<B256, String>;
 
+    /// Seconds of the next block, where that is known; otherwise it is about now.
+    fn next_timestamp(&self) -> Option<u64> {
+        None
+    }
+
     /// The node's state.
     fn status(&self) -> NodeStatus;
 
@@ -73,7 +78,7 @@ pub struct RpcContext {
     /// Blocks that were asked for lately.
     pub blocks: Arc<crate::BlockCache>,
     /// Filters that are polled.
-    pub filters: crate::Filters,
+    pub filters: Arc<crate::Filters>,
     /// Bounds calls, proofs and log searches.
     pub heavy: Arc<Semaphore>,
     /// Bounds traces and simulations, which may take seconds.

@@ -136,6 +136,9 @@ fn trace_call(
     options: GethDebugTracingCallOptions,
     budget: Budget,
 ) -> Result<GethTrace> {
+    if options.tx_index.is_some() {
+        return Err(errors::invalid_params("txIndex is not known here: calls run on the state after a block"));
+    }
     let overrides = (options.state_overrides, options.block_overrides);
     let budget = for_tracer(&options.tracing_options, budget);
     let inspector = inspector(options.tracing_options)?;

@@ -95,6 +95,7 @@ const METHODS: &[Row] = &[
     ("trace_replayBlockTransactions", "block:block types:array", "array", "Traces a block's transactions."),
     ("trace_replayTransaction", "hash:hash types:array", "object", "Traces a transaction."),
     ("trace_transaction", "hash:hash", "array", "Calls of a transaction in Parity's form."),
+    ("erigon_getHeaderByNumber", "block:block", "object", "A header, for Otterscan; served with `ots`."),
     ("ots_getApiLevel", "", "quantity", "Version of Otterscan's interface."),
     ("ots_getBlockDetails", "block:block", "object", "A block without its transactions, and what they paid."),
     ("ots_getBlockDetailsByHash", "hash:hash", "object", "A block without its transactions, and what they paid."),

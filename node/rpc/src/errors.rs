@@ -80,7 +80,7 @@ pub(crate) fn executor(error: bttc_executor::Error) -> ErrorObjectOwned {
 }
 
 /// A call's failure; a revert carries its data under code 3.
-pub(crate) fn call(error: CallError) -> ErrorObjectOwned {
+pub fn call(error: CallError) -> ErrorObjectOwned {
     match error {
         CallError::Reverted(output) => revert(&output),
         CallError::Node(error) => internal(error),

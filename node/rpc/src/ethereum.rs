@@ -19,6 +19,7 @@ pub(crate) fn config(context: &RpcContext) -> Result<Value> {
     let chain = Chain {
         config: &context.executor.spec().genesis.config,
         rules: &context.executor.spec().rules,
+        genesis_time: context.executor.spec().genesis.timestamp,
         genesis: context.executor.store().genesis_hash().map_err(errors::store)?.unwrap_or_default(),
     };
     let times = chain.times();
@@ -33,6 +34,7 @@ struct Chain<'a> {
     config: &'a ChainConfig,
     rules: &'a Rules,
     genesis: B256,
+    genesis_time: u64,
 }
 
 impl Chain<'_> {
@@ -70,8 +72,8 @@ impl Chain<'_> {
     fn fork_id(&self, time: u64) -> String {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(self.genesis.as_slice());
-        let times = self.times().into_iter().filter(|fork| *fork <= time);
-        for fork in self.heights().into_iter().chain(times).filter(|fork| *fork > 0) {
+        let times = self.times().into_iter().filter(|fork| *fork > self.genesis_time && *fork <= time);
+        for fork in self.heights().into_iter().filter(|fork| *fork > 0).chain(times) {
             hasher.update(&fork.to_be_bytes());
         }
         hex::encode_prefixed(hasher.finalize().to_be_bytes())

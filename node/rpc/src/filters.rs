@@ -52,6 +52,16 @@ impl std::fmt::Debug for Filters {
 }
 
 impl Filters {
+    /// Goes back with a chain that was set back: what comes after this height is new again.
+    pub fn set_back(&self, head: u64) {
+        for entry in self.entries.lock().1.values_mut() {
+            match &mut entry.kind {
+                Kind::Logs { next, .. } | Kind::Blocks { next } => *next = (*next).min(head.saturating_add(1)),
+                Kind::Pending { .. } => {}
+            }
+        }
+    }
+
     fn add(&self, kind: Kind) -> Result<U256> {
         let now = Instant::now();
         let mut entries = self.entries.lock();

@@ -4,11 +4,12 @@ use crate::budget::{Budgets, Client, weight};
 use crate::errors;
 use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, Request, RpcServiceT};
 use jsonrpsee::core::server::{BatchResponseBuilder, MethodResponse};
-use jsonrpsee::types::error::{INVALID_PARAMS_CODE, METHOD_NOT_FOUND_CODE};
+use jsonrpsee::types::error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE, METHOD_NOT_FOUND_CODE};
 use jsonrpsee::types::{ErrorObject, ErrorObjectOwned};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// A connection's methods behind the gate.
 #[derive(Clone)]
@@ -17,7 +18,15 @@ pub(crate) struct Gate<S> {
     /// Nothing: everybody may ask for everything.
     pub(crate) budgets: Option<Arc<Budgets>>,
     pub(crate) max_response_bytes: usize,
+    /// Calls of this connection at the same time; further ones wait.
+    pub(crate) at_once: Arc<Semaphore>,
 }
+
+/// Calls of a connection at the same time.
+pub(crate) const CALLS_AT_ONCE: usize = 16;
+
+/// Bytes of an answer for a unit.
+const BYTES_OF_UNIT: usize = 4_096;
 
 impl<S> Gate<S> {
     /// Why a call is refused, if it is.
@@ -47,17 +56,34 @@ where
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let (refusal, inner) = (self.refusal(&request), self.inner.clone());
+        let (budgets, at_once) = (self.budgets.clone(), Arc::clone(&self.at_once));
         async move {
             if let Some(refusal) = refusal {
                 return MethodResponse::error(request.id.clone(), refusal).with_extensions(request.extensions);
             }
             let (id, method) = (request.id.clone(), request.method.clone());
+            let client = request.extensions().get::<Client>().copied();
+            // Who waits for a receipt keeps nobody from anything.
+            let waits = request.method_name() == "eth_sendRawTransactionSync";
+            let permit = if waits { None } else { at_once.acquire_owned().await.ok() };
             let response = inner.call(request).await;
+            drop(permit);
+            if let (Some(budgets), Some(client)) = (budgets, client) {
+                let units = response.as_json().get().len() / BYTES_OF_UNIT;
+                budgets.charge(client, u32::try_from(units).unwrap_or(u32::MAX), Instant::now());
+            }
+            // Whether accepted or refused, the subscriber has been told.
+            if response.is_subscription() {
+                return response;
+            }
             let error = match response.as_error_code() {
                 Some(METHOD_NOT_FOUND_CODE) => {
                     // Libraries look for these words, geth's, before they try another method.
                     let words = format!("the method {method:.64} does not exist/is not available");
                     ErrorObject::owned(METHOD_NOT_FOUND_CODE, words, None::<()>)
+                }
+                Some(INTERNAL_ERROR_CODE) if method.ends_with("_subscribe") || method.ends_with("_unsubscribe") => {
+                    ErrorObject::owned(METHOD_NOT_FOUND_CODE, "notifications not supported: use WebSocket", None::<()>)
                 }
                 Some(INVALID_PARAMS_CODE) => match in_one_line(response.as_json().get()) {
                     Some(words) => ErrorObject::owned(INVALID_PARAMS_CODE, words, None::<()>),

@@ -6,6 +6,7 @@ use alloy_rpc_types_trace::geth::{
     CallFrame, CallLogFrame, DefaultFrame, DiffMode, GethDebugBuiltInTracerType, GethDebugTracerType,
     GethDebugTracingOptions, GethTrace, PreStateFrame,
 };
+use alloy_rpc_types_trace::parity::{LocalizedTransactionTrace, TraceOutput};
 use bttc_executor::replay::Inspected;
 use bttc_executor::watchdog::Watchdog;
 use jsonrpsee::types::ErrorObjectOwned;
@@ -23,7 +24,7 @@ pub(crate) fn inspector(mut options: GethDebugTracingOptions) -> Result<DebugIns
     {
         // geth takes an empty object or nothing for every tracer; the library one or the other.
         for (name, config) in tracers {
-            let unconfigured = matches!(name.as_str(), "noopTracer" | "4byteTracer");
+            let unconfigured = matches!(name.as_str(), "noopTracer" | "4byteTracer" | "erc7562Tracer");
             if unconfigured && config.as_object().is_some_and(|config| config.is_empty()) {
                 *config = Value::Null;
             } else if !unconfigured && config.is_null() {
@@ -53,10 +54,12 @@ pub(crate) fn geth_trace(
         GethTrace::Default(frame) => name_failures(frame),
         GethTrace::CallTracer(frame) => as_in_geth(frame, logs_before),
         GethTrace::PreStateTracer(PreStateFrame::Diff(diff)) => tell_cleared_code(diff, &result),
+        GethTrace::FlatCallTracer(calls) => tell_gas_used(calls, &result),
         GethTrace::MuxTracer(all) => {
             for trace in all.0.values_mut() {
                 match trace {
                     GethTrace::CallTracer(frame) => as_in_geth(frame, logs_before),
+                    GethTrace::FlatCallTracer(calls) => tell_gas_used(calls, &result),
                     GethTrace::PreStateTracer(PreStateFrame::Diff(diff)) => tell_cleared_code(diff, &result),
                     _ => {}
                 }
@@ -65,6 +68,17 @@ pub(crate) fn geth_trace(
         _ => {}
     }
     Ok(trace)
+}
+
+/// In a flat list of calls, too, the outermost one has used what the transaction has.
+fn tell_gas_used(calls: &mut [LocalizedTransactionTrace], result: &ResultAndState) {
+    let gas_used = result.result.tx_gas_used();
+    let outermost = calls.iter_mut().find(|call| call.trace.trace_address.is_empty());
+    match outermost.and_then(|call| call.trace.result.as_mut()) {
+        Some(TraceOutput::Call(output)) => output.gas_used = gas_used,
+        Some(TraceOutput::Create(output)) => output.gas_used = gas_used,
+        None => {}
+    }
 }
 
 fn as_in_geth(frame: &mut CallFrame, logs_before: u64) {
@@ -118,7 +132,7 @@ fn tell_cleared_code(diff: &mut DiffMode, result: &ResultAndState) {
 fn in_geths_words(error: &mut String) {
     if error == "out of gas: invalid operand" {
         *error = "gas uint64 overflow".into();
-    } else if error.starts_with("out of gas: ") {
+    } else if ["out of gas: out of memory", "out of gas: reach memory limit"].contains(&error.as_str()) {
         *error = "out of gas".into();
     } else if error == "Out of stack" {
         *error = "stack limit reached 1024 (1023)".into();
@@ -133,7 +147,8 @@ fn name_failures(frame: &mut DefaultFrame) {
         let name = error.trim_start_matches("Some(").trim_end_matches(')');
         let words = match name {
             "Revert" => continue,
-            "OutOfGas" | "MemoryOOG" | "MemoryLimitOOG" | "PrecompileOOG" | "ReentrancySentryOOG" => "out of gas",
+            "OutOfGas" | "MemoryOOG" | "MemoryLimitOOG" | "PrecompileOOG" => "out of gas",
+            "ReentrancySentryOOG" => "out of gas: not enough gas for reentrancy sentry",
             "InvalidOperandOOG" => "gas uint64 overflow",
             "StackUnderflow" => "stack underflow",
             "StackOverflow" => "stack limit reached 1024 (1023)",

@@ -41,7 +41,7 @@ pub use bridge::{BridgeApi, DepositCertificate, deposit_json};
 pub use config::RpcConfig;
 pub use context::{HeadEvent, NodeApi, NodeStatus, RpcContext};
 pub use convert::BlockCache;
-pub use errors::Error;
+pub use errors::{Error, call as call_error};
 pub use filters::Filters;
 pub use server::{RpcServer, methods, start, start_with};
 pub use watching::VoteEvent;

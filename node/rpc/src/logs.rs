@@ -13,7 +13,7 @@ use jsonrpsee::types::ErrorObjectOwned;
 
 type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 
-/// Addresses, and topics in one position, of one filter.
+/// Addresses, and topics in all positions, of one filter.
 const MAX_ALTERNATIVES: usize = 1_000;
 
 pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Result<(), RegisterMethodError> {
@@ -26,7 +26,8 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
 
 /// Refuses filters that cost too much to match.
 pub(crate) fn check_size(filter: &Filter) -> Result<()> {
-    if filter.address.len() > MAX_ALTERNATIVES || filter.topics.iter().any(|topic| topic.len() > MAX_ALTERNATIVES) {
+    let topics: usize = filter.topics.iter().map(|topic| topic.len()).sum();
+    if filter.address.len() > MAX_ALTERNATIVES || topics > MAX_ALTERNATIVES {
         let data = serde_json::json!({ "limit": MAX_ALTERNATIVES });
         return Err(errors::limit("the filter has too many addresses or topics", data));
     }
@@ -119,6 +120,11 @@ pub(crate) fn collect(context: &RpcContext, filter: &Filter, from: u64, to: u64)
         found.logs.extend(logs);
         Ok(true)
     })?;
+    // Blocks that were forgotten meanwhile may have been passed over.
+    let lowest = store.lowest_block().map_err(errors::store)?;
+    if from.max(1) < lowest {
+        return Err(errors::pruned(format!("receipts of block {from} are pruned"), lowest));
+    }
     if let Some(height) = unread {
         let message = "query reads too much of the index: name fewer addresses and topics, or fewer blocks".into();
         found.stopped = Some(Stop { height, limit: to - from + 1, message });

@@ -3,11 +3,12 @@
 use crate::context::RpcContext;
 use crate::convert::{RpcReceipt, mined_transaction, rpc_block, rpc_receipt_at};
 use crate::errors;
+use crate::params::{LooseBlock, LooseNumber};
 use crate::replays::walk_to;
 use crate::search::{Wanted, candidates};
 use crate::trace::{block_traces, transaction_traces};
 use alloy_consensus::Transaction as _;
-use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rpc_types_trace::parity::{Action, CallType, CreationMethod, TraceOutput, TransactionTrace};
 use bttc_executor::search_names;
@@ -29,16 +30,21 @@ const MAX_PAGE: usize = 200;
 
 pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Result<(), RegisterMethodError> {
     module.register_method("ots_getApiLevel", |_, _, _| Result::Ok(API_LEVEL))?;
+    // Otterscan asks this before anything else, and for each new head.
+    module.register_method("erigon_getHeaderByNumber", |params, context, _| {
+        let LooseBlock(id) = params.one()?;
+        crate::chain::header(context, id)
+    })?;
     module.register_method("ots_hasCode", |params, context, _| {
         let mut sequence = params.sequence();
-        let (account, block): (Address, Option<BlockId>) = (sequence.next()?, sequence.optional_next()?);
-        let height = context.height_of(block)?;
+        let (account, block): (Address, Option<LooseBlock>) = (sequence.next()?, sequence.optional_next()?);
+        let height = context.height_of(block.map(|LooseBlock(id)| id))?;
         let found = context.executor.store().view(Some(height), |view| view.account(account));
         let found = found.and_then(|account| account).map_err(errors::store)?;
         Result::Ok(found.is_some_and(|account| account.code_hash != EMPTY_CODE_HASH))
     })?;
     module.register_async_method("ots_getBlockDetails", |params, context, _| async move {
-        let id = BlockId::Number(params.one::<BlockNumberOrTag>()?);
+        let LooseBlock(id) = params.one()?;
         context.heavy(move |context| details(context, id)).await
     })?;
     module.register_async_method("ots_getBlockDetailsByHash", |params, context, _| async move {
@@ -46,8 +52,8 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         context.heavy(move |context| details(context, id)).await
     })?;
     module.register_async_method("ots_getBlockTransactions", |params, context, _| async move {
-        let (block, page, size): (BlockNumberOrTag, usize, usize) = params.parse()?;
-        context.heavy(move |context| block_transactions(context, block.into(), page, size)).await
+        let (LooseBlock(id), page, size): (_, LooseNumber, LooseNumber) = params.parse()?;
+        context.heavy(move |context| block_transactions(context, id, page.size(), size.size())).await
     })?;
     module.register_async_method("ots_getInternalOperations", |params, context, _| async move {
         let hash: B256 = params.one()?;
@@ -68,13 +74,13 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
     })?;
     for (name, newest_first) in [("ots_searchTransactionsBefore", true), ("ots_searchTransactionsAfter", false)] {
         module.register_async_method(name, move |params, context, _| async move {
-            let (account, block, size): (Address, u64, usize) = params.parse()?;
-            let page = Page { account, block, size: size.clamp(1, MAX_PAGE), newest_first };
+            let (account, LooseNumber(block), size): (Address, _, LooseNumber) = params.parse()?;
+            let page = Page { account, block, size: size.size().clamp(1, MAX_PAGE), newest_first };
             context.budgeted(move |context, budget| search(context, &page, &budget)).await
         })?;
     }
     module.register_async_method("ots_getTransactionBySenderAndNonce", |params, context, _| async move {
-        let (sender, nonce): (Address, u64) = params.parse()?;
+        let (sender, LooseNumber(nonce)): (Address, _) = params.parse()?;
         context.heavy(move |context| by_nonce(context, sender, nonce)).await
     })?;
     module.register_async_method("ots_getContractCreator", |params, context, _| async move {
@@ -249,7 +255,14 @@ fn search(context: &RpcContext, page: &Page, budget: &Budget) -> Result<Value> {
         if !known && !search_names(store, height).map_err(errors::executor)?.contains(&name) {
             return Ok(true);
         }
-        let indexes = involved(context, height, page.account, budget)?;
+        let indexes = match involved(context, height, page.account, budget) {
+            // What was found before is a page.
+            Err(_) if count > 0 && Instant::now() >= budget.deadline => {
+                whole = false;
+                return Ok(false);
+            }
+            result => result?,
+        };
         count += indexes.len();
         if !indexes.is_empty() {
             found.push((height, indexes));

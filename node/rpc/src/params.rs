@@ -3,7 +3,7 @@
 use crate::context::RpcContext;
 use crate::errors;
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{B256, U64, U256};
 use alloy_serde::JsonStorageKey;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde::{Deserialize, Deserializer};
@@ -74,5 +74,49 @@ impl<'de> Deserialize<'de> for StorageKey {
             return Err(bad("more than 32 bytes"));
         }
         text.parse().map(Self).map_err(|_| bad("invalid hex"))
+    }
+}
+
+/// A block as Otterscan names it: as other methods do, or by a plain number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LooseBlock(pub(crate) BlockId);
+
+impl<'de> Deserialize<'de> for LooseBlock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Named(BlockId),
+        }
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Number(height) => Self(BlockId::number(height)),
+            Either::Named(id) => Self(id),
+        })
+    }
+}
+
+/// A number as a quantity or a plain one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LooseNumber(pub(crate) u64);
+
+impl LooseNumber {
+    pub(crate) fn size(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl<'de> Deserialize<'de> for LooseNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Quantity(U64),
+        }
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Number(number) => Self(number),
+            Either::Quantity(number) => Self(number.to()),
+        })
     }
 }

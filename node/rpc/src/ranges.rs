@@ -4,17 +4,21 @@
 
 use crate::context::RpcContext;
 use crate::errors;
+use crate::params::LooseNumber;
 use crate::replays::transactions;
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bttc_executor::watchdog::Budget;
 use bttc_state::{Account, EMPTY_CODE_HASH, StateRead, StateView};
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 
@@ -28,19 +32,20 @@ pub(crate) fn register(module: &mut RpcModule<RpcContext>) -> std::result::Resul
         let mut sequence = params.sequence();
         let block: BlockId = sequence.next()?;
         let start: Bytes = sequence.next()?;
-        let most: usize = sequence.next()?;
+        let most: LooseNumber = sequence.next()?;
         let (no_code, no_storage): (Option<bool>, Option<bool>) =
             (sequence.optional_next()?, sequence.optional_next()?);
         // Accounts whose addresses are not known are always shown: there are no others.
         let _incomplete: Option<bool> = sequence.optional_next()?;
         let parts = Parts { code: !no_code.unwrap_or(false), storage: !no_storage.unwrap_or(false) };
-        context.slow(move |context| accounts(context, block, &start, most, &parts)).await
+        context.budgeted(move |context, budget| accounts(context, (block, &start, most.size()), &parts, &budget)).await
     })?;
     module.register_async_method("debug_storageRangeAt", |params, context, _| async move {
         let mut sequence = params.sequence();
-        let (block, index): (BlockId, usize) = (sequence.next()?, sequence.next()?);
-        let (account, start, most): (Address, Bytes, usize) = (sequence.next()?, sequence.next()?, sequence.next()?);
-        context.slow(move |context| slots(context, (block, index), account, &start, most)).await
+        let (block, index): (BlockId, LooseNumber) = (sequence.next()?, sequence.next()?);
+        let (account, start, most): (Address, Bytes, LooseNumber) =
+            (sequence.next()?, sequence.next()?, sequence.next()?);
+        context.slow(move |context| slots(context, (block, index.size()), account, &start, most.size())).await
     })?;
     Ok(())
 }
@@ -59,7 +64,12 @@ struct Parts {
     storage: bool,
 }
 
-fn accounts(context: &RpcContext, block: BlockId, start: &[u8], most: usize, parts: &Parts) -> Result<Value> {
+fn accounts(
+    context: &RpcContext,
+    (block, start, most): (BlockId, &[u8], usize),
+    parts: &Parts,
+    budget: &Budget,
+) -> Result<Value> {
     let start = key_from(start)?;
     let height = context.height_of(Some(block))?;
     let store = context.executor.store();
@@ -69,6 +79,12 @@ fn accounts(context: &RpcContext, block: BlockId, start: &[u8], most: usize, par
         let mut room = MAX_SLOTS;
         let mut shown = Map::new();
         for (key, account) in range.entries {
+            if Instant::now() >= budget.deadline || budget.abandoned.load(Ordering::Relaxed) {
+                return Err(errors::limit(
+                    "the range takes too long: ask for fewer accounts",
+                    json!({ "reached": key }),
+                ));
+            }
             let (name, value) = (format!("pre({key})"), shown_account(view, key, &account, parts, &mut room)?);
             shown.insert(name, value);
         }

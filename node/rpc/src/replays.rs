@@ -15,7 +15,7 @@ use jsonrpsee::types::ErrorObjectOwned;
 use revm::context::TxEnv;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 
@@ -100,8 +100,8 @@ impl RpcContext {
         result.map_err(errors::store)?
     }
 
-    /// Runs calls as the block after the head would. It may come in another second than the head, in which contracts such as price
-    /// oracles write slots that they leave alone in the same: a wallet's exact estimate has to hold then.
+    /// Runs calls as the block after the head would. It comes in a later second than the head, in which contracts such as price oracles
+    /// write slots that they leave alone in the same: a wallet's exact estimate has to hold then. And what is locked until now is open.
     pub(crate) fn on_next_block<T>(
         &self,
         overrides: (Option<StateOverride>, Option<BlockOverrides>),
@@ -109,11 +109,12 @@ impl RpcContext {
     ) -> Result<T> {
         let result = self.executor.store().view(None, |view| {
             let header = view.header(view.height()).map_err(errors::store)?;
-            let mut header = header.ok_or_else(|| errors::server("header not found"))?;
-            header.base_fee_per_gas = Some(self.executor.base_fee_after(&header).map_err(errors::executor)?);
-            header.parent_hash = header.hash_slow();
-            header.number += 1;
-            header.timestamp += 1;
+            let header = header.ok_or_else(|| errors::server("header not found"))?;
+            let timestamp = self.node.next_timestamp().unwrap_or_else(|| {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                now.max(header.timestamp.saturating_add(1))
+            });
+            let header = self.executor.header_after(&header, timestamp).map_err(errors::executor)?;
             work(&self.calls_on(view, &header, overrides))
         });
         result.map_err(errors::store)?

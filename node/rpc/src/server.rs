@@ -4,8 +4,8 @@ use crate::budget::Budgets;
 use crate::config::NAMESPACES;
 use crate::context::RpcContext;
 use crate::errors::Error;
-use crate::gate::Gate;
-use crate::listen::{Known, accept};
+use crate::gate::{CALLS_AT_ONCE, Gate};
+use crate::listen::{Known, Places, accept};
 use http::HeaderName;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::core::middleware::RpcServiceBuilder;
@@ -23,7 +23,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// Messages that wait to be written to a WebSocket connection; whoever makes the next one waits.
+const MESSAGES_IN_FLIGHT: u32 = 64;
 
 /// A running server; dropping it stops it.
 #[derive(Debug)]
@@ -99,6 +103,7 @@ fn restrict(module: &mut RpcModule<RpcContext>, namespaces: &[String]) -> Result
     }
     let served = |name: &str| {
         let space = name.split(['_', '.']).next().unwrap_or(name);
+        let space = if space == "erigon" { "ots" } else { space };
         namespaces.iter().any(|namespace| namespace == space)
     };
     let others: Vec<&'static str> = module.method_names().filter(|name| !served(name)).collect();
@@ -166,7 +171,7 @@ pub async fn start_with(context: RpcContext, more: Methods) -> Result<RpcServer,
         .max_connections(settings.max_connections)
         .max_subscriptions_per_connection(settings.max_subscriptions)
         .set_batch_request_config(BatchRequestConfig::Limit(settings.max_batch))
-        .set_message_buffer_capacity(1_024)
+        .set_message_buffer_capacity(MESSAGES_IN_FLIGHT)
         .enable_ws_ping(
             PingConfig::new().ping_interval(Duration::from_secs(30)).inactive_limit(Duration::from_secs(90)),
         )
@@ -181,8 +186,12 @@ pub async fn start_with(context: RpcContext, more: Methods) -> Result<RpcServer,
         rate => Some(Arc::new(Budgets::new(rate))),
     };
     let max_response_bytes = settings.max_response_bytes as usize;
-    let gate =
-        RpcServiceBuilder::new().layer_fn(move |inner| Gate { inner, budgets: budgets.clone(), max_response_bytes });
+    let gate = RpcServiceBuilder::new().layer_fn(move |inner| Gate {
+        inner,
+        budgets: budgets.clone(),
+        max_response_bytes,
+        at_once: Arc::new(Semaphore::new(CALLS_AT_ONCE)),
+    });
     let builder = Server::builder()
         .set_config(config)
         .set_http_middleware(middleware)
@@ -198,10 +207,11 @@ pub async fn start_with(context: RpcContext, more: Methods) -> Result<RpcServer,
     module.merge(more).map_err(|error| Error::Config(error.to_string()))?;
     let methods = Methods::from(module);
     let (stop, handle) = stop_channel();
+    let places = Places::new(settings.max_connections, settings.max_connections_per_client);
     tokio::spawn(async move {
         loop {
             let (socket, peer) = tokio::select! {
-                accepted = accept(&listener) => accepted,
+                accepted = accept(&listener, &places) => accepted,
                 () = stop.clone().shutdown() => break,
             };
             let service = builder.clone().build(methods.clone(), stop.clone());

@@ -119,8 +119,7 @@ fn call_traces(
     let inspector = TracingInspector::new(TracingInspectorConfig::default_parity());
     let budget = Budget { steps: u64::MAX, ..budget };
     let look = |seen: Inspected<'_, '_, Watchdog<TracingInspector>>| {
-        let gas = seen.result.result.tx_gas_used();
-        let builder = seen.inspector.inner.with_transaction_gas_used(gas).into_parity_builder();
+        let builder = seen.inspector.inner.into_parity_builder();
         builder.into_localized_transaction_traces(info)
     };
     replay.inspect(transaction, Watchdog::new(inspector, budget), look).map_err(errors::call)
@@ -225,10 +224,11 @@ fn raw_transaction(
 
 fn filtered(context: &RpcContext, filter: &TraceFilter, budget: &Budget) -> Result<Vec<LocalizedTransactionTrace>> {
     let head = context.head_height();
-    let from = filter.from_block.unwrap_or(head);
-    let to = filter.to_block.unwrap_or(head).min(head);
-    if from > to {
-        return Err(errors::invalid_params("invalid block range: fromBlock is after toBlock, or beyond the head"));
+    let from = filter.from_block.unwrap_or(0);
+    let to = filter.to_block.unwrap_or(head);
+    if from > to || to > head {
+        let words = format!("invalid block range: fromBlock is after toBlock, or toBlock beyond the head {head}");
+        return Err(errors::invalid_params(words));
     }
     let limit = context.config.max_trace_blocks;
     let range =

@@ -88,7 +88,7 @@ fn served_context(executor: Arc<Executor>, node: Arc<dyn NodeApi>, heavy: usize)
         pending,
         version: "test".into(),
         blocks: Arc::default(),
-        filters: bttc_rpc::Filters::default(),
+        filters: Arc::default(),
         heavy: Arc::new(Semaphore::new(heavy)),
         slow: Arc::new(Semaphore::new(1)),
     }

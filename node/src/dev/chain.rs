@@ -2,7 +2,7 @@
 //! certifies the block at once; in memory the chain can be set back and its state changed by hand.
 
 use crate::clock;
-use alloy_consensus::{SignableTransaction, TypedTransaction};
+use alloy_consensus::{Header, SignableTransaction, TypedTransaction};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::TransactionRequest;
@@ -12,10 +12,10 @@ use bttc_executor::simulate::{CallContext, TRANSACTION_GAS_CAP};
 use bttc_genesis::DEV_KEYS;
 use bttc_node::{Answer, Application, HeadAccounts, Request};
 use bttc_pool::{AccountLookup, AccountState, Pool};
-use bttc_rpc::{BlockCache, HeadEvent, NodeApi, NodeStatus};
+use bttc_rpc::{BlockCache, Filters, HeadEvent, NodeApi, NodeStatus};
 use bttc_state::{Account, AccountChange, MemorySnapshot, MemoryStore, StateDiff, StateRead};
 use bttc_types::{Certificate, RecoveredTransaction, SecretKey, Transaction, decode_transaction};
-use eyre::{Context, bail, eyre};
+use eyre::{bail, eyre};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +56,9 @@ pub(crate) struct DevChain {
     tables: Option<Arc<MemoryStore>>,
     key: SecretKey,
     pub(crate) blocks: Arc<BlockCache>,
+    pub(crate) filters: Arc<Filters>,
+    /// Tells one run from another.
+    pub(crate) instance: B256,
     heads: broadcast::Sender<HeadEvent>,
     pending: broadcast::Sender<Arc<RecoveredTransaction>>,
     /// Milliseconds between blocks; 0: none by time.
@@ -86,7 +89,9 @@ impl DevChain {
         let mining = Mining { automine: interval_ms == 0, beneficiary: key.address(), ..Mining::default() };
         let interval = watch::channel(interval_ms).0;
         let mining = Mutex::new(mining);
-        Self { executor, pool, tables, key, blocks: Arc::default(), heads, pending, interval, mining }
+        let instance = keccak256(format!("{} {}", clock::now().wall_ms, std::process::id()));
+        let (blocks, filters) = (Arc::default(), Arc::default());
+        Self { executor, pool, tables, key, blocks, filters, instance, heads, pending, interval, mining }
     }
 
     fn accounts(&self) -> AnySender {
@@ -97,7 +102,9 @@ impl DevChain {
         let transaction = Arc::new(transaction);
         let added = self.pool.add(Arc::clone(&transaction), true, clock::now().wall_ms, &self.accounts())?;
         if added.pending {
-            let _ = self.pending.send(transaction);
+            for transaction in std::iter::once(transaction).chain(added.promoted) {
+                let _ = self.pending.send(transaction);
+            }
         }
         let mut mining = self.mining.lock();
         if mining.automine {
@@ -189,6 +196,13 @@ impl DevChain {
         Ok(())
     }
 
+    /// Time of the next block, seconds: as it was set, or by the clock, and then in a later second than the head.
+    fn next_seconds(&self, head: &Header) -> u64 {
+        let mining = self.mining.lock();
+        let by_clock = clock::now().wall_ms.saturating_add(mining.ahead_ms) / 1_000;
+        mining.next_timestamp.unwrap_or(by_clock.max(head.timestamp.saturating_add(1)))
+    }
+
     /// Sets the next block's time, seconds.
     pub(crate) fn set_next_timestamp(&self, timestamp: u64) -> eyre::Result<()> {
         self.set_next(&mut self.mining.lock(), timestamp)
@@ -255,6 +269,7 @@ impl DevChain {
         self.executor.reload()?;
         self.pool.clear();
         self.blocks.clear();
+        self.filters.set_back(self.executor.head_header()?.number);
         Ok(true)
     }
 
@@ -278,8 +293,13 @@ impl DevChain {
         Ok(())
     }
 
-    /// A transaction of an account whose key the node knows, or that is impersonated.
+    /// Sends a transaction of an account whose key the node knows, or that is impersonated.
     pub(crate) fn send(&self, request: TransactionRequest) -> eyre::Result<B256> {
+        self.add(self.signed(request)?)
+    }
+
+    /// Completes and signs a transaction without sending it.
+    pub(crate) fn signed(&self, request: TransactionRequest) -> eyre::Result<RecoveredTransaction> {
         let from = request.from.ok_or_else(|| eyre!("`from` is missing"))?;
         let key = DEV_KEYS.iter().find(|(address, _)| *address == from).map(|(_, key)| key);
         let known = key.is_some() || {
@@ -300,7 +320,7 @@ impl DevChain {
             // Nobody's signature; the account in it keeps the hashes of different senders apart.
             None => signed_with(typed, Signature::new(U256::from_be_slice(from.as_slice()), U256::ONE, false))?,
         };
-        self.add(RecoveredTransaction::with_sender(transaction, from))
+        Ok(RecoveredTransaction::with_sender(transaction, from))
     }
 
     /// Completes a transaction as a wallet would.
@@ -316,7 +336,9 @@ impl DevChain {
             request.max_fee_per_gas.get_or_insert(base_fee.saturating_mul(2).saturating_add(tip));
         }
         if request.gas.is_none() {
-            let header = self.executor.head_header()?;
+            let head = self.executor.head_header()?;
+            let timestamp = self.next_seconds(&head);
+            let header = self.executor.header_after(&head, timestamp)?;
             let estimate = self.executor.store().view(None, |view| {
                 let calls = CallContext {
                     state: view,
@@ -330,7 +352,7 @@ impl DevChain {
                 };
                 calls.estimate_gas(request.clone())
             })?;
-            request.gas = Some(estimate.wrap_err("the gas cannot be estimated")?);
+            request.gas = Some(estimate?);
         }
         request.build_typed_tx().map_err(|request| eyre!("the transaction is not complete: {request:?}"))
     }
@@ -370,6 +392,10 @@ impl NodeApi for DevChain {
         let recovered =
             RecoveredTransaction::recover(transaction).map_err(|_| "invalid sender: bad signature".to_owned())?;
         self.add(recovered).map_err(|error| error.to_string())
+    }
+
+    fn next_timestamp(&self) -> Option<u64> {
+        Some(self.next_seconds(&self.executor.head_header().ok()?))
     }
 
     fn status(&self) -> NodeStatus {

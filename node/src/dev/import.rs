@@ -33,10 +33,12 @@ struct ImportedChain {
 
 /// Reads a genesis file in geth's form and executes the blocks of a file that has one after the other in RLP, as `geth export` writes it.
 pub(super) fn open(config: &Config, genesis: &Path, blocks: &Path) -> eyre::Result<Arc<Executor>> {
-    let text = std::fs::read_to_string(genesis).wrap_err_with(|| format!("cannot read {}", genesis.display()))?;
+    let text = std::fs::read(genesis).wrap_err_with(|| format!("cannot read {}", genesis.display()))?;
+    let text = String::from_utf8(text).wrap_err_with(|| format!("{} is not a genesis file", genesis.display()))?;
     let spec = ChainSpec::ethereum(&text).wrap_err_with(|| format!("{} is not a genesis file", genesis.display()))?;
     let store = StateStore::open(Arc::new(MemoryStore::new()), store_options(config))?;
     let executor = Arc::new(Executor::open(Arc::new(store), Arc::new(spec))?);
+    let begin = executor.head_hash()?;
     let file = File::open(blocks).wrap_err_with(|| format!("cannot read {}", blocks.display()))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut place = 0;
@@ -46,11 +48,13 @@ pub(super) fn open(config: &Config, genesis: &Path, blocks: &Path) -> eyre::Resu
         place += bytes.len();
         // Exports begin with the genesis block.
         if block.header.number == 0 {
-            let (found, ours) = (block.header.hash_slow(), executor.head_hash()?);
-            if found != ours {
-                bail!("the chain begins with block {found}, the genesis file gives {ours}");
+            if block.header.hash_slow() != begin {
+                bail!("the chain begins with block {}, the genesis file gives {begin}", block.header.hash_slow());
             }
             continue;
+        }
+        if block.header.number == 1 && block.header.parent_hash != begin {
+            bail!("the chain begins after block {}, the genesis file gives {begin}", block.header.parent_hash);
         }
         let number = block.header.number;
         executor.import(block).wrap_err_with(|| format!("block {number} cannot be imported"))?;
@@ -101,9 +105,16 @@ impl NodeApi for ImportedChain {
         let added = self.pool.add(Arc::clone(&transaction), true, clock::now().wall_ms, &accounts);
         let added = added.map_err(|error| error.to_string())?;
         if added.pending {
-            let _ = self.pending.send(transaction);
+            for transaction in std::iter::once(transaction).chain(added.promoted) {
+                let _ = self.pending.send(transaction);
+            }
         }
         Ok(added.hash)
+    }
+
+    fn next_timestamp(&self) -> Option<u64> {
+        // The chain is of another time.
+        Some(self.executor.head_header().ok()?.timestamp.saturating_add(1))
     }
 
     fn status(&self) -> NodeStatus {

@@ -4,6 +4,7 @@ use super::chain::{DevChain, Edit};
 use alloy_dyn_abi::TypedData;
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::TransactionRequest;
+use bttc_executor::simulate::CallError;
 use bttc_genesis::DEV_KEYS;
 use jsonrpsee::RpcModule;
 use jsonrpsee::core::RegisterMethodError;
@@ -16,6 +17,14 @@ type Result<T> = std::result::Result<T, ErrorObjectOwned>;
 
 fn failed(error: impl std::fmt::Display) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(-32_000, error.to_string(), None::<()>)
+}
+
+/// A transaction's failure; a revert with its data, as from `eth_estimateGas`.
+fn refused(error: eyre::Report) -> ErrorObjectOwned {
+    match error.downcast_ref::<CallError>() {
+        Some(error) => bttc_rpc::call_error(error.clone()),
+        None => failed(format!("{error:#}")),
+    }
 }
 
 /// Registers a method that may block.
@@ -91,10 +100,14 @@ pub(crate) fn methods(chain: Arc<DevChain>) -> std::result::Result<RpcModule<Arc
 }
 
 fn accounts(module: &mut RpcModule<Arc<DevChain>>) -> std::result::Result<(), RegisterMethodError> {
-    add(module, &["eth_accounts"], |_, _| Ok(DEV_KEYS.map(|(address, _)| address).to_vec()))?;
+    add(module, &["eth_accounts", "eth_requestAccounts"], |_, _| Ok(DEV_KEYS.map(|(address, _)| address).to_vec()))?;
     add(module, &["eth_sendTransaction"], |chain, arguments| {
         let request: TransactionRequest = arguments.next()?;
-        chain.send(request).map_err(|error| failed(format!("{error:#}")))
+        chain.send(request).map_err(refused)
+    })?;
+    add(module, &["eth_signTransaction"], |chain, arguments| {
+        let request: TransactionRequest = arguments.next()?;
+        chain.signed(request).map(|signed| signed.encoded().clone()).map_err(refused)
     })?;
     add(module, &["eth_sign"], |chain, arguments| {
         let (account, message): (Address, Bytes) = (arguments.next()?, arguments.next()?);
@@ -141,7 +154,7 @@ fn mining(module: &mut RpcModule<Arc<DevChain>>) -> std::result::Result<(), Regi
         chain.mine(blocks, None, interval).map_err(failed)?;
         Ok(true)
     })?;
-    add(module, &["evm_setAutomine"], |chain, arguments| {
+    add(module, &["evm_setAutomine", "anvil_setAutomine"], |chain, arguments| {
         chain.set_automine(arguments.next()?).map_err(failed)?;
         Ok(true)
     })?;
@@ -172,11 +185,17 @@ fn mining(module: &mut RpcModule<Arc<DevChain>>) -> std::result::Result<(), Regi
         let id = arguments.number()?;
         chain.revert(id).map_err(failed)
     })?;
-    add(module, &["hardhat_metadata", "anvil_nodeInfo"], |chain, _| {
+    add(module, &["hardhat_setLoggingEnabled", "anvil_setLoggingEnabled"], |_, _| Ok(true))?;
+    add(module, &["anvil_dropAllTransactions"], |chain, _| {
+        chain.pool.clear();
+        Ok(Value::Null)
+    })?;
+    add(module, &["hardhat_metadata", "anvil_metadata", "anvil_nodeInfo"], |chain, _| {
         let head = chain.executor.store().head().ok_or_else(|| failed("there is no head"))?;
         Ok(json!({
             "clientVersion": crate::version(),
             "chainId": chain.executor.spec().chain_id(),
+            "instanceId": chain.instance,
             "latestBlockNumber": head.height,
             "latestBlockHash": head.hash,
         }))

@@ -43,7 +43,14 @@ pub(crate) fn run(args: &DevArgs) -> eyre::Result<()> {
             import::open(&config, genesis, blocks).and_then(|chain| runtime.block_on(import::serve(&config, chain)))
         }
         Some(_) | None => open(&config, args).and_then(|(executor, memory, key)| {
-            runtime.block_on(serve(&config, executor, memory, key, args.block_time_ms.unwrap_or(0)))
+            runtime.block_on(serve(
+                &config,
+                executor,
+                memory,
+                key,
+                args.block_time_ms.unwrap_or(0),
+                args.client_version.clone(),
+            ))
         }),
     };
     runtime.shutdown_timeout(Duration::from_secs(3));
@@ -80,6 +87,7 @@ async fn serve(
     memory: Option<Arc<MemoryStore>>,
     key: SecretKey,
     interval_ms: u64,
+    client_version: Option<String>,
 ) -> eyre::Result<()> {
     let pool = Arc::new(pool_of(config, &executor)?);
     let (heads, _) = broadcast::channel(SUBSCRIBER_LAG);
@@ -94,7 +102,11 @@ async fn serve(
         interval_ms,
     ));
     let node = Arc::clone(&chain) as _;
-    let context = context(config, executor, pool, node, Arc::clone(&chain.blocks), heads, pending)?;
+    let mut context = context(config, executor, pool, node, Arc::clone(&chain.blocks), heads, pending)?;
+    context.filters = Arc::clone(&chain.filters);
+    if let Some(version) = client_version {
+        context.version = version;
+    }
     let methods = methods::methods(Arc::clone(&chain))?;
     let server = bttc_rpc::start_with(context, methods.into()).await?;
     tell(&accounts(chain.executor.spec().chain_id(), server.address()));
@@ -123,7 +135,7 @@ fn context(
         pending,
         version: crate::version(),
         blocks,
-        filters: bttc_rpc::Filters::default(),
+        filters: Arc::default(),
         heavy,
         slow,
     })

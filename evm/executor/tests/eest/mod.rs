@@ -73,6 +73,7 @@ pub(crate) fn rules(test: &Value) -> Rules {
         by_height: vec![],
         by_time: vec![(0, EvmFork::Osaka)],
         blobs: BTreeMap::from([(0, blobs)]),
+        ..EthereumRules::default()
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{context, served};
 use bttc_rpc::RpcServer;
-use jsonrpsee::core::client::ClientT;
+use jsonrpsee::core::client::{ClientT, SubscriptionClientT};
 use jsonrpsee::rpc_params;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,4 +88,66 @@ async fn errors_are_said_as_ethereums_tools_expect_over_http_and_websocket() {
     // A name of any length does not come back whole.
     let long = request(&"x".repeat(100_000), json!([]));
     assert!(post(&served.server, "", &long).await.to_string().len() < 300);
+}
+
+/// A refused subscription is answered once, with its own reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_subscription_is_answered_once() {
+    let served = served(1).await;
+    let client = served.client().await;
+    for (kind, words) in [(json!("nope"), "subscription in eth namespace"), (json!(5), "invalid")] {
+        let refused =
+            client.subscribe::<Value, _>("eth_subscribe", rpc_params![kind], "eth_unsubscribe").await.unwrap_err();
+        assert!(refused.to_string().to_lowercase().contains(words), "{refused}");
+        // A second answer to the same request would end the client's connection.
+        assert_eq!(client.request::<String, _>("eth_chainId", rpc_params![]).await.unwrap(), "0x539");
+    }
+}
+
+/// Whether a connection answers.
+async fn answers(stream: &mut tokio::net::TcpStream) -> bool {
+    let body = request("eth_chainId", json!([])).to_string();
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length";
+    if stream.write_all(format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes()).await.is_err() {
+        return false;
+    }
+    let mut buffer = [0; 1_024];
+    matches!(stream.read(&mut buffer).await, Ok(length) if length > 0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_client_cannot_take_all_connections() {
+    let (mut context, _) = context(1);
+    context.config.max_connections_per_client = 3;
+    let server = bttc_rpc::start(context).await.unwrap();
+    let connect = || tokio::net::TcpStream::connect(server.address());
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect().await.unwrap();
+        assert!(answers(&mut stream).await);
+        open.push(stream);
+    }
+    assert!(!answers(&mut connect().await.unwrap()).await, "a fourth is closed");
+    // Where one is closed there is a place again, as soon as the server has noticed.
+    open.pop();
+    for attempt in 0.. {
+        if answers(&mut connect().await.unwrap()).await {
+            break;
+        }
+        assert!(attempt < 500);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(answers(&mut open[0]).await, "those that are open stay");
+
+    // When all places are taken, the next connection waits for one.
+    let (mut context, _) = super::context(1);
+    context.config.max_connections = 2;
+    let server = bttc_rpc::start(context).await.unwrap();
+    let connect = || tokio::net::TcpStream::connect(server.address());
+    let (mut one, mut other) = (connect().await.unwrap(), connect().await.unwrap());
+    assert!(answers(&mut one).await && answers(&mut other).await);
+    let mut third = connect().await.unwrap();
+    let waiting = tokio::spawn(async move { answers(&mut third).await });
+    drop(one);
+    assert!(waiting.await.unwrap());
 }

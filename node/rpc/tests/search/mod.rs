@@ -276,10 +276,10 @@ async fn an_explorer_finds_what_an_account_took_part_in() {
     assert_eq!(creator, json!({ "hash": created, "creator": sender }));
     assert_eq!(result(ask(&methods, "ots_hasCode", json!([receipt["contractAddress"], "0xc7"])).await), false);
     assert_eq!(result(ask(&methods, "ots_hasCode", json!([receipt["contractAddress"], "latest"])).await), true);
-    let page = result(ask(&methods, "ots_getBlockTransactions", json!(["0xc8", 0, 1])).await);
+    let page = result(ask(&methods, "ots_getBlockTransactions", json!([200, 0, "0x1"])).await);
     assert_eq!(page["fullblock"]["transactions"][0]["hash"], created);
     assert_eq!(page["receipts"].as_array().unwrap().len(), 1);
-    let details = result(ask(&methods, "ots_getBlockDetails", json!(["0xc8"])).await);
+    let details = result(ask(&methods, "ots_getBlockDetails", json!([200])).await);
     assert_eq!(details["block"]["transactionCount"], 2);
     let all = result(ask(&methods, "eth_getBlockReceipts", json!(["0xc8"])).await);
     let number = |value: &Value| U256::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap();
