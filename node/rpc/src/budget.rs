@@ -117,6 +117,7 @@ impl Budgets {
     /// Takes more units of a client than it may have: what a call cost is known when it is done.
     pub(crate) fn charge(&self, client: Client, units: u32, now: Instant) {
         let mut clients = self.clients.lock();
+        let client = if clients.buckets.contains_key(&client) { client } else { Client::Others };
         let Some(bucket) = clients.buckets.get_mut(&client) else { return };
         *bucket = Bucket { units: self.filled(*bucket, now) - f64::from(units), filled: now };
     }
@@ -158,6 +159,8 @@ mod tests {
         }
         assert_eq!(budgets.take(client(1 << 20), 500, start), Ok(()));
         assert!(budgets.take(client(1 << 21), 500, start).is_err(), "they share");
+        budgets.charge(client(1 << 21), 100, start);
+        assert_eq!(budgets.take(client(1 << 20), 1, start), Err(101_000), "what answers cost, too");
         assert!(budgets.clients.lock().buckets.len() <= MAX_CLIENTS + 1);
         // When the buckets are full again, they are forgotten.
         assert_eq!(budgets.take(client(1 << 22), 500, start + Duration::from_secs(600)), Ok(()));
