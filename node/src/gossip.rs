@@ -161,6 +161,7 @@ impl Intake {
             let label = match &verdict {
                 Verdict::Accept => "accept",
                 Verdict::Ignore => "ignore",
+                Verdict::Drop => "drop",
                 Verdict::Reject(_) => "reject",
             };
             self.metrics.messages.with_label_values(&["transactions", label]).inc();

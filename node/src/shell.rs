@@ -132,6 +132,7 @@ impl Shell {
         let (label, verdict) = match verdict {
             Verdict::Accept => ("accept", bttc_network::Verdict::Accept),
             Verdict::Ignore => ("ignore", bttc_network::Verdict::Ignore),
+            Verdict::Drop => ("drop", bttc_network::Verdict::Drop),
             Verdict::Reject(reason) => ("reject", bttc_network::Verdict::Reject(reason)),
         };
         self.metrics.messages.with_label_values(&[lane.name(), label]).inc();

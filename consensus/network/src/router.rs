@@ -32,8 +32,10 @@ impl Default for RouterConfig {
 pub enum Verdict {
     /// Pass it on.
     Accept,
-    /// Do not pass it on.
+    /// Do not pass it on; should it come again, it is delivered again.
     Ignore,
+    /// Do not pass it on, and do not deliver it again.
+    Drop,
     /// Its sender is at fault.
     Reject(String),
 }
@@ -236,6 +238,7 @@ impl<S: BuildHasher> Router<S> {
                 self.forget(number);
                 Judged::Nothing
             }
+            Verdict::Drop => Judged::Nothing,
             Verdict::Reject(_) => match self.rejected(peer, now_ms) {
                 Consequence::Keep => Judged::Nothing,
                 Consequence::Disconnect => Judged::Disconnect,

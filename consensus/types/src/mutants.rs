@@ -25,11 +25,23 @@ pub enum Mutant {
     SetOffByOneEpoch = 9,
     /// Evidence is passed on and acted on unverified.
     EvidenceUnchecked = 10,
+    /// The round that a block names is not compared with the round of its proposal, and is not bounded.
+    RoundUnchecked = 11,
+    /// A proposal's time is judged once for each block, not once for each proposal.
+    TimeOncePerBlock = 12,
+    /// Every valid piece of evidence and every conflicting vote is passed on, and relays pay for what they pass on.
+    FloodsPassedOn = 13,
+    /// A peer's standing belongs to its session and not to its identity.
+    StandingPerSession = 14,
+    /// Any message of the next height starts it at once.
+    EarlyStart = 15,
+    /// A vote for the zero hash counts as a vote for a block, and stands for nil in certificates.
+    ZeroHashTaken = 16,
 }
 
 impl Mutant {
     /// All of them with their names.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::FlushSkipped, "flush-skipped"),
         (Self::GuardOff, "guard-off"),
         (Self::LockRule, "lock-rule"),
@@ -40,6 +52,12 @@ impl Mutant {
         (Self::CommitAtomicity, "commit-atomicity"),
         (Self::SetOffByOneEpoch, "set-off-by-one-epoch"),
         (Self::EvidenceUnchecked, "evidence-unchecked"),
+        (Self::RoundUnchecked, "round-unchecked"),
+        (Self::TimeOncePerBlock, "time-once-per-block"),
+        (Self::FloodsPassedOn, "floods-passed-on"),
+        (Self::StandingPerSession, "standing-per-session"),
+        (Self::EarlyStart, "early-start"),
+        (Self::ZeroHashTaken, "zero-hash-taken"),
     ];
 
     /// Whether this fault is on.

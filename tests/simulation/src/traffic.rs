@@ -177,6 +177,7 @@ impl World {
                     let verdict = match verdict {
                         Verdict::Accept => NetworkVerdict::Accept,
                         Verdict::Ignore => NetworkVerdict::Ignore,
+                        Verdict::Drop => NetworkVerdict::Drop,
                         Verdict::Reject(reason) => NetworkVerdict::Reject(reason),
                     };
                     (verdict, outputs)

@@ -262,8 +262,11 @@ pub enum Event {
 pub enum Verdict {
     /// Good and new: pass it on.
     Accept,
-    /// Old, known, or too early: do not pass it on, nobody is to blame.
+    /// Old, known, or too early: do not pass it on, nobody is to blame. Should it come again, it is looked at again.
     Ignore,
+    /// Good, but of no use now or later: do not pass it on, and do not look at it again. Nobody is to blame, least of all who
+    /// relayed it.
+    Drop,
     /// Its sender is at fault.
     Reject(String),
 }
