@@ -31,7 +31,16 @@ pub struct DiskCounts {
     pub effects: u64,
     /// Syncs so far, of all three kinds.
     pub syncs: u64,
+    /// Bytes written so far; for the database by the number of entries.
+    pub written: u64,
 }
+
+/// Bytes that an entry of the database counts as.
+const ENTRY_BYTES: u64 = 100;
+
+/// A database without guard and log.
+#[derive(Clone, Debug, Default)]
+pub struct Database(Arc<MemoryStore>);
 
 #[derive(Debug, Default)]
 struct Log {
@@ -253,6 +262,21 @@ impl Disk {
         copy
     }
 
+    /// A copy of the database alone.
+    pub fn database(&self) -> Database {
+        Database(Arc::new(self.tables.copy()))
+    }
+
+    /// Another database below the guard and the log that are there.
+    pub fn replace_database(&mut self, database: &Database) {
+        self.tables = Arc::new(database.0.copy());
+    }
+
+    /// Bytes of the log.
+    pub fn log_bytes(&self) -> usize {
+        self.state.lock().log.as_ref().map_or(0, |log| log.synced.len() + log.unsynced.len())
+    }
+
     /// The log as the engine sees it.
     pub fn log(&self) -> Box<dyn LogDisk> {
         Box::new(self.clone())
@@ -284,6 +308,7 @@ impl LogDisk for Disk {
         let fate = state.fate(true, true);
         if matches!(fate, Fate::Done | Fate::Unheard) {
             state.written.update(content);
+            state.counts.written += content.len() as u64;
             state.log = Some(Log { synced: content.to_vec(), unsynced: Vec::new() });
         }
         outcome(&fate)
@@ -311,6 +336,7 @@ impl LogDisk for Disk {
             Fate::Nothing | Fate::SyncFailed => 0,
         };
         state.written.update(&bytes[..written]);
+        state.counts.written += written as u64;
         if let Some(log) = &mut state.log {
             log.unsynced.extend_from_slice(&bytes[..written]);
         }
@@ -397,6 +423,7 @@ impl Kv for Disk {
         let fate = state.fate(true, durable);
         if matches!(fate, Fate::Done | Fate::Unheard) {
             state.written.update((batch.len() as u64).to_be_bytes());
+            state.counts.written += batch.len() as u64 * ENTRY_BYTES;
             self.tables.write(batch, durable)?;
         }
         outcome(&fate).map_err(|error| StateError::Database { operation: "write", reason: error.to_string() })
