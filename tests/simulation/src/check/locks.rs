@@ -64,3 +64,37 @@ impl Locks {
         self.heights = self.heights.split_off(&height);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bttc_types::Validator;
+
+    fn address(index: u8) -> Address {
+        Address::with_last_byte(index)
+    }
+
+    fn set() -> ValidatorSet {
+        let validator = |index| Validator { address: address(index), owner: address(index), power: 1 };
+        ValidatorSet::new((1..=4).map(validator).collect()).unwrap()
+    }
+
+    fn vote(voter: u8, kind: VoteKind, round: Round, hash: u8) -> Vote {
+        Vote { kind, height: 7, round, block_hash: Some(B256::repeat_byte(hash)), validator: address(voter) }
+    }
+
+    #[test]
+    fn a_prevote_against_a_lock_needs_a_polka_that_may_have_been() {
+        let liars = BTreeSet::from([address(4)]);
+        let mut locks = Locks::default();
+        let mut say = |voter, kind, round, hash| locks.on_vote(&vote(voter, kind, round, hash), &set(), &liars);
+        assert_eq!(say(1, VoteKind::Prevote, 0, 0xa), None);
+        assert_eq!(say(1, VoteKind::Precommit, 0, 0xa), None);
+        assert_eq!(say(1, VoteKind::Prevote, 1, 0xa), None, "the block that it is locked on");
+        assert!(say(1, VoteKind::Prevote, 2, 0xb).is_some(), "nobody prevoted the other block");
+        assert_eq!(say(2, VoteKind::Prevote, 2, 0xb), None);
+        assert_eq!(say(3, VoteKind::Prevote, 2, 0xb), None);
+        // Two honest ones, the liar, and the prevote itself: three of four were needed.
+        assert_eq!(say(1, VoteKind::Prevote, 3, 0xb), None);
+    }
+}

@@ -58,3 +58,23 @@ impl Pace {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_height_that_begins_before_its_time_is_seen_once_the_network_is_left_alone() {
+        let mut pace = Pace::new(1_000);
+        let second = |seconds: f64| (seconds * 1e6) as u64;
+        assert_eq!(pace.started(0, 1, 0), None);
+        assert_eq!(pace.started(0, 2, second(0.1)), None, "not settled");
+        pace.set_settled(true);
+        assert_eq!(pace.started(0, 3, second(1.0)), None);
+        assert_eq!(pace.started(1, 3, second(1.3)), None, "later than the first");
+        assert_eq!(pace.started(0, 4, second(1.9)), None, "within the floor");
+        pace.lost_track(1);
+        assert_eq!(pace.started(1, 5, second(2.0)), None, "it took over the block before");
+        assert!(pace.started(0, 5, second(2.2)).is_some());
+    }
+}

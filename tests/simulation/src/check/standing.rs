@@ -26,3 +26,21 @@ impl Standing {
         (count > MOST).then(|| format!("node {node} has blamed peer {peer} {count} times in a second and keeps it"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blames_count_by_peer_and_are_forgotten() {
+        let mut standing = Standing::default();
+        for index in 0..20 {
+            assert_eq!(standing.blamed(0, 1, index * 200_000), None, "five a second");
+            assert_eq!(standing.blamed(1, 0, index * 200_000), None);
+        }
+        for _ in 0..MOST {
+            assert_eq!(standing.blamed(2, 3, 0), None);
+        }
+        assert!(standing.blamed(2, 3, 500_000).is_some());
+    }
+}
