@@ -105,6 +105,8 @@ faults! {
     TwoCuts = "two-cuts",
     /// A proposer's block names a round that is far away.
     HugeRound = "huge-round",
+    /// A validator proposes two blocks for each of the next two rounds that are its own, before they begin.
+    FutureRounds = "future-rounds",
     /// A peer sends what is rejected and opens its stream again before it is banned, many times a second.
     ReopenedStreams = "reopened-streams",
     /// A node starts on an older copy of its database, below its guard and its log.
@@ -147,6 +149,7 @@ impl Fault {
         Self::OneHashTwoRounds,
         Self::TwoCuts,
         Self::HugeRound,
+        Self::FutureRounds,
         Self::ReopenedStreams,
     ];
 

@@ -4,6 +4,9 @@ mod locks;
 mod pace;
 mod standing;
 
+#[cfg(test)]
+mod tests;
+
 pub use standing::Standing;
 
 use crate::config::{Config, PRECISION_MS};

@@ -180,31 +180,59 @@ impl World {
         self.gossip(index, lane_of(&message), message.encode().into(), Audience::All, time);
     }
 
-    /// A proposal although it is not this node's turn.
-    pub(super) fn usurp(&mut self, index: usize, height: u64, round: u32, proposer: Address, time: u64) {
-        let node = &self.nodes[index];
-        let Some(running) = &node.running else { return };
-        if self.kind_of(index) != Some(Fault::Usurpation) || proposer == node.key.address() {
-            return;
-        }
-        let executor = &running.application.executor;
-        let Some(head) = executor.store().head().filter(|head| head.height + 1 == height) else { return };
+    /// A block that a liar's engine did not ask for, built on the liar's head.
+    fn unasked_block(&self, index: usize, height: u64, round: u32, time_ms: u64) -> Option<OtherBlock> {
+        let application = &self.nodes[index].running.as_ref()?.application;
+        let store = application.executor.store();
+        let head = store.head().filter(|head| head.height + 1 == height)?;
         let last_commit = match head.height {
             0 => Certificate::genesis(head.hash),
-            height => match executor.store().certificate(height) {
-                Ok(Some(certificate)) => certificate,
-                Ok(None) | Err(_) => return,
-            },
+            height => store.certificate(height).ok().flatten()?,
         };
-        let time_ms = node.clock(time).wall_ms;
         let request = Request::Propose { height, round, last_commit, time_ms };
-        let Some(block) = proposed(&running.application.serve(request, &mut || true).answer) else { return };
+        let limit = self.config.block_transactions;
+        let mut asked = 0usize;
+        let mut filled = || {
+            asked += 1;
+            asked > limit
+        };
+        proposed(&application.serve(request, &mut filled).answer)
+    }
+
+    fn publish_unasked(&mut self, index: usize, block: &OtherBlock, name: Address, time: u64) {
         let Some((_, means)) = self.liar(index) else { return };
-        let name = if means.rng.random_bool(0.7) { means.key.address() } else { proposer };
-        let messages = Byzantine::usurp(&block, name, &means);
-        self.faults.count(Fault::Usurpation);
-        for message in messages {
+        for message in Byzantine::usurp(block, name, &means) {
             self.gossip(index, lane_of(&message), message.encode().into(), Audience::All, time);
+        }
+    }
+
+    /// A proposal although it is not this node's turn.
+    pub(super) fn usurp(&mut self, index: usize, height: u64, round: u32, proposer: Address, time: u64) {
+        let own = self.nodes[index].key.address();
+        if self.kind_of(index) != Some(Fault::Usurpation) || proposer == own {
+            return;
+        }
+        let time_ms = self.nodes[index].clock(time).wall_ms;
+        let Some(block) = self.unasked_block(index, height, round, time_ms) else { return };
+        let name = if self.rng.random_bool(0.7) { own } else { proposer };
+        self.faults.count(Fault::Usurpation);
+        self.publish_unasked(index, &block, name, time);
+    }
+
+    /// Two blocks for each of the next two rounds that are this node's, before they begin.
+    pub(super) fn propose_ahead(&mut self, index: usize, height: u64, round: u32, time: u64) {
+        if self.kind_of(index) != Some(Fault::FutureRounds) {
+            return;
+        }
+        let own = self.nodes[index].key.address();
+        let time_ms = self.nodes[index].clock(time).wall_ms;
+        let set = self.checker.set_at(height);
+        for next in (round + 1..=round + 2).filter(|next| set.proposer(*next).address == own) {
+            for later in 0..2 {
+                let Some(block) = self.unasked_block(index, height, next, time_ms + later) else { return };
+                self.faults.count(Fault::FutureRounds);
+                self.publish_unasked(index, &block, own, time);
+            }
         }
     }
 

@@ -82,6 +82,7 @@ impl World {
                 }
                 Output::Event(Event::RoundStarted { height, round, proposer }) => {
                     self.usurp(index, height, round, proposer, time);
+                    self.propose_ahead(index, height, round, time);
                 }
                 Output::Event(_) => {}
             }
