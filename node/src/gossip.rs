@@ -253,7 +253,7 @@ pub(crate) async fn route(
                 let (intake, peer) = (Arc::clone(&intake), info.peer);
                 tokio::task::spawn_blocking(move || intake.greet(peer));
                 let _ = bridge.try_send(BridgeEvent::Connected(peer));
-                EngineEvent::Input(Input::PeerConnected(info.peer))
+                EngineEvent::Input(Input::PeerConnected { peer: info.peer, validator: info.validator, greet: true })
             }
             Incoming::Disconnected(peer) => {
                 metrics.peers.set(i64::try_from(peers.fetch_sub(1, Ordering::AcqRel) - 1).unwrap_or(0));

@@ -146,7 +146,9 @@ impl World {
             return Vec::new();
         }
         running.router.add_peer(peer as u64, peer_id(peer), false, time / 1_000);
-        let mut outputs = self.input(index, Input::PeerConnected(peer as u64), time);
+        let validator = Some(self.nodes[peer].key.address());
+        let connected = Input::PeerConnected { peer: peer as u64, validator, greet: true };
+        let mut outputs = self.input(index, connected, time);
         outputs.extend(self.input(index, Input::PeerStatus { peer: peer as u64, height }, time));
         outputs
     }
@@ -520,12 +522,14 @@ impl World {
                         self.disconnect(index, peer, time, &reason);
                     }
                 }
-                Output::Evidence(evidence) => {
+                Output::Evidence { evidence, found_here } => {
                     if !self.nodes[index].liar {
                         self.checker.on_evidence(index, &evidence);
                     }
                     if self.accused.insert((evidence.validator(), evidence.height())) {
                         self.report(&evidence);
+                    }
+                    if found_here || bttc_types::Mutant::FloodsPassedOn.active() {
                         let message = Message::Evidence(Box::new(evidence));
                         self.gossip(index, lane_of(&message), message.encode().into(), Audience::All, time);
                     }
