@@ -8,14 +8,14 @@ use crate::snapshots::{Snapshots, answer, no_answer};
 use bttc_engine::{Input, decode_blocks};
 use bttc_executor::Executor;
 use bttc_network::{Incoming, Lane, NetworkHandle, Verdict};
-use bttc_node::{HeadAccounts, PeerRequest, judge_transaction};
+use bttc_node::{HeadAccounts, PeerRequest, UselessBudget, judge_transaction, useless};
 use bttc_pool::{Added, Error as PoolError, Journal, Pool};
 use bttc_types::RecoveredTransaction;
 use parking_lot::Mutex;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{broadcast, mpsc};
 
 /// Transactions taken from the network at once: enough to keep all cores recovering, few enough to stay responsive.
@@ -34,6 +34,10 @@ pub(crate) struct Intake {
     pub(crate) pending: broadcast::Sender<Arc<RecoveredTransaction>>,
     pub(crate) told_waiting: Arc<AtomicBool>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What useless transactions peers have sent.
+    pub(crate) useless: Mutex<UselessBudget>,
+    /// Number of the last local transaction that was sent again.
+    pub(crate) repeated: AtomicU64,
 }
 
 impl Intake {
@@ -68,11 +72,11 @@ impl Intake {
         }
     }
 
-    /// A new peer gets what waits here: it may have none of it.
+    /// A new peer gets the best of what waits here: it may have none of it.
     fn greet(&self, peer: u64) {
         if let Some(network) = &self.network {
-            for entry in self.pool.content(None).into_iter().take(MAX_REPEATED) {
-                network.send(peer, Lane::Transactions, entry.transaction.encoded().to_vec());
+            for transaction in self.pool.best_pending(MAX_REPEATED) {
+                network.send(peer, Lane::Transactions, transaction.encoded().to_vec());
             }
         }
     }
@@ -107,17 +111,23 @@ impl Intake {
     /// Work for every few seconds.
     pub(crate) fn maintain(&self) {
         self.pool.expire(clock::now().wall_ms);
-        // What our users sent may have been lost on the way, or have had nobody to go to.
-        if let Some(network) = &self.network {
-            for transaction in self.pool.local().into_iter().take(MAX_REPEATED) {
-                network.broadcast(Lane::Transactions, transaction.encoded().to_vec());
-            }
-        }
+        self.repeat();
         let grown = self.journal.lock().as_ref().is_some_and(Journal::wants_rewrite);
         if grown {
             self.rewrite_journal();
         }
         self.metrics.pool_transactions.set(i64::try_from(self.pool.len()).unwrap_or(i64::MAX));
+    }
+
+    /// What our users sent may have been lost on the way, or have had nobody to go to. All have their turn.
+    fn repeat(&self) {
+        let Some(network) = &self.network else { return };
+        let local = self.pool.local_after(self.repeated.load(Ordering::Relaxed), MAX_REPEATED);
+        let last = local.last().filter(|_| local.len() == MAX_REPEATED).map_or(0, |(number, _)| *number);
+        self.repeated.store(last, Ordering::Relaxed);
+        for (_, transaction) in local {
+            network.broadcast(Lane::Transactions, transaction.encoded().to_vec());
+        }
     }
 
     /// Transactions from peers, in batches on all cores.
@@ -133,11 +143,16 @@ impl Intake {
     }
 
     fn take(&self, batch: Vec<Incoming>) {
+        let now_ms = clock::now().mono_ms;
         let judged: Vec<_> = batch
             .into_par_iter()
             .filter_map(|incoming| match incoming {
                 Incoming::Message { peer, number, bytes, .. } => {
-                    let result = self.metrics.recovery(|| judge_transaction(&self.pool, &bytes));
+                    let result = if self.useless.lock().allows(peer, now_ms) {
+                        self.metrics.recovery(|| judge_transaction(&self.pool, &bytes))
+                    } else {
+                        Err(Verdict::Ignore)
+                    };
                     Some((peer, number, bytes, result))
                 }
                 _ => None,
@@ -154,7 +169,12 @@ impl Intake {
                             self.accepted(&transaction, &added);
                             Verdict::Accept
                         }
-                        Err(_) => Verdict::Ignore,
+                        Err(error) => {
+                            if useless(&error) {
+                                self.useless.lock().charge(peer, now_ms);
+                            }
+                            Verdict::Ignore
+                        }
                     }
                 }
             };

@@ -26,7 +26,7 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
@@ -205,6 +205,8 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         pending: pending.clone(),
         told_waiting: Arc::clone(&told_waiting),
         metrics: Arc::clone(&metrics),
+        useless: Mutex::default(),
+        repeated: AtomicU64::default(),
     });
     intake.restore(journalled);
     let chains = config.bridge.chains.iter().map(|line| chain_settings(line)).collect::<eyre::Result<Vec<_>>>()?;

@@ -236,6 +236,7 @@ impl Application {
                 Err(error) => return halt(format!("cannot execute decided block {height}: {error}")),
             },
         };
+        let changed = executed.changed_accounts();
         let times = match self.executor.commit(&executed, certificate, durable) {
             Ok(times) => times,
             Err(error) => {
@@ -245,7 +246,8 @@ impl Application {
                 ));
             }
         };
-        if let Err(error) = self.pool.on_block(&executed.transactions, &HeadAccounts(Arc::clone(&self.executor))) {
+        let accounts = HeadAccounts(Arc::clone(&self.executor));
+        if let Err(error) = self.pool.on_block(&executed.transactions, changed, &accounts) {
             tracing::error!(%error, "the pool could not take over the new head");
         }
         let sets = self
