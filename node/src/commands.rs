@@ -91,6 +91,7 @@ fn init(args: &InitArgs) -> eyre::Result<()> {
     }
     if preset == Preset::Local {
         config.consensus = ConsensusSection::local();
+        config.p2p.accept_strangers = true;
     }
     config.state.keep(args.history);
     if let Some(file) = &args.password.password_file {

@@ -65,12 +65,14 @@ pub(crate) struct P2pSection {
     pub(crate) seeds: Vec<String>,
     /// Peer ids whose addresses are told to nobody.
     pub(crate) private_peers: Vec<String>,
-    /// Most peers.
+    /// Most peers that connect to this node; persistent and private ones do not count.
     pub(crate) max_peers: usize,
-    /// Most peers from one subnet; persistent peers do not count.
+    /// Most peers from one subnet; persistent and private ones do not count.
     pub(crate) max_peers_per_subnet: usize,
-    /// How many peers are looked for.
+    /// How many peers a node that is no validator connects to itself; those that connect to it do not count.
     pub(crate) target_peers: usize,
+    /// Whether a validator that has persistent peers takes others, too. For networks on one machine.
+    pub(crate) accept_strangers: bool,
     /// How long a ban lasts, seconds.
     pub(crate) ban_seconds: u64,
 }
@@ -86,6 +88,7 @@ impl Default for P2pSection {
             max_peers: 64,
             max_peers_per_subnet: 8,
             target_peers: 16,
+            accept_strangers: false,
             ban_seconds: 600,
         }
     }

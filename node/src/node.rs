@@ -599,6 +599,7 @@ pub(crate) fn network_config(config: &Config) -> eyre::Result<NetworkConfig> {
         max_peers: section.max_peers,
         max_peers_per_subnet: section.max_peers_per_subnet,
         target_peers: section.target_peers,
+        accept_strangers: section.accept_strangers,
         ban_ms: section.ban_seconds.saturating_mul(1_000),
     })
 }
