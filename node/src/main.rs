@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 mod config;
 mod dev;
+mod genesis_file;
 mod gossip;
 mod home;
 mod join;

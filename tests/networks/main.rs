@@ -13,6 +13,8 @@ mod floods;
 mod harness;
 #[path = "joining.rs"]
 mod joining;
+#[path = "presets.rs"]
+mod presets;
 #[path = "staking.rs"]
 mod staking;
 
