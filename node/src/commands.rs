@@ -1,9 +1,8 @@
 //! What each command does.
 
-use crate::cli::{
-    Cli, Command, ConfigCommand, DbCommand, HomeArgs, InitArgs, KeysCommand, SignerCommand, WalCommand,
-};
+use crate::cli::{Cli, Command, ConfigCommand, DbCommand, HomeArgs, InitArgs, KeysCommand, SignerCommand, WalCommand};
 use crate::config::{self, Config, ConsensusSection};
+use crate::failure::BadSetup;
 use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::node::{self, Setup};
@@ -44,8 +43,8 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
         Command::Db(command) => db(command),
         Command::Config(ConfigCommand::Show(args)) => {
             let flags = matches.subcommand_matches("config").and_then(|matches| matches.subcommand_matches("show"));
-            let config = config::load(&Home::new(&args.home).config(), flags)?;
-            print!("{}", toml::to_string(&config)?);
+            let config = config::load(&Home::new(&args.home).config(), flags).wrap_err(BadSetup)?;
+            print!("{}", config.shown()?);
             Ok(())
         }
         Command::Version => {
@@ -61,7 +60,7 @@ fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
-        eprintln!("the limit of open files cannot be raised above {:?}", limit.current);
+        logging::say(&format!("the limit of open files cannot be raised above {:?}", limit.current));
     }
 }
 
@@ -189,15 +188,30 @@ pub(crate) fn read_spec(path: &Path) -> eyre::Result<ChainSpec> {
 }
 
 fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
-    let home = Home::new(&args.home);
+    let setup = set_up(Home::new(&args.home), password, flags).wrap_err(BadSetup)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async move {
+        let mut node = node::start(setup).await?;
+        let result = node.run().await;
+        node.stop().await;
+        result
+    });
+    // Requests that still run on blocking threads must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(3));
+    result
+}
+
+/// Reads and checks everything that the node is started with, before anything of it runs.
+fn set_up(home: Home, password: &crate::cli::PasswordArgs, flags: Option<&ArgMatches>) -> eyre::Result<Setup> {
     if !home.config().exists() {
         bail!("{} does not exist: create a home with `bttc init`", home.config().display());
     }
     let config = config::load(&home.config(), flags)?;
     logging::start(&config.log)?;
     let spec = read_spec(&home.genesis())?;
+    let chains = config.bridge.settings()?;
     let password = keys::password(password, &config.keys.password_file, false)?;
-    let identity = keys::identity(&home, &password)?;
+    let identity = Some(keys::identity(&home, &password)?);
     let consensus_key = match config.node.role {
         Role::Validator => {
             let key = keys::consensus(&home, &password)?;
@@ -212,28 +226,15 @@ fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&Ar
         "" => consensus_key.as_ref().map_or(Address::ZERO, SecretKey::address),
         text => text.parse().wrap_err_with(|| format!("consensus.beneficiary {text:?} is no address"))?,
     };
-    let reporting_key = if KeyRole::Reporting.path(&home).exists() {
-        Some(SecretKey::from_bytes(&keys::load(&home, KeyRole::Reporting, &password)?)?)
-    } else {
-        None
+    let secret = |role: KeyRole| -> eyre::Result<Option<SecretKey>> {
+        if !role.path(&home).exists() {
+            return Ok(None);
+        }
+        Ok(Some(SecretKey::from_bytes(&keys::load(&home, role, &password)?)?))
     };
-    let bridge_key = if config.node.role == Role::Validator && KeyRole::Bridge.path(&home).exists() {
-        Some(SecretKey::from_bytes(&keys::load(&home, KeyRole::Bridge, &password)?)?)
-    } else {
-        None
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(async move {
-        let identity = Some(identity);
-        let setup = Setup { config, home, spec, consensus_key, reporting_key, bridge_key, identity, beneficiary };
-        let mut node = node::start(setup).await?;
-        let result = node.run().await;
-        node.stop().await;
-        result
-    });
-    // Requests that still run on blocking threads must not hold up the end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(3));
-    result
+    let reporting_key = secret(KeyRole::Reporting)?;
+    let bridge_key = if config.node.role == Role::Validator { secret(KeyRole::Bridge)? } else { None };
+    Ok(Setup { config, home, spec, chains, consensus_key, reporting_key, bridge_key, identity, beneficiary })
 }
 
 /// A parameter's number and value from `NAME=VALUE`.
