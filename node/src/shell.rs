@@ -81,6 +81,7 @@ impl Shell {
             return;
         }
         loop {
+            crate::failure::point("engine");
             let now = clock::now().mono_ms;
             let wait = self.engine.next_deadline().map_or(1_000, |deadline| deadline.saturating_sub(now));
             let longest = if self.untold_head.is_some() { STATUS_INTERVAL_MS } else { 1_000 };

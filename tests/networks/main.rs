@@ -13,6 +13,12 @@ mod floods;
 mod harness;
 #[path = "joining.rs"]
 mod joining;
+#[path = "logs.rs"]
+mod logs;
+#[path = "presets.rs"]
+mod presets;
+#[path = "secrets.rs"]
+mod secrets;
 #[path = "staking.rs"]
 mod staking;
 
