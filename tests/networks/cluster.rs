@@ -292,6 +292,11 @@ impl Member {
         self.child = Some(command.spawn().unwrap());
     }
 
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
+    }
+
     /// Whether the process is there.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
