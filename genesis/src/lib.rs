@@ -15,6 +15,7 @@ mod params;
 mod predeploys;
 mod rules;
 mod spec;
+mod supply;
 
 pub use dev::{DEV_KEYS, dev_accounts};
 pub use error::Error;
@@ -28,4 +29,5 @@ pub use predeploys::{
     REWARDS_ADDRESS, STAKING_ADDRESS, SYSTEM_CALLER, WBTT_ADDRESS, WRAPPED_PREFIX, predeploys, wrapped_address,
 };
 pub use rules::{BlobSchedule, EthereumRules, EvmFork, Rules};
-pub use spec::{ChainSpec, KNOWN_FORKS};
+pub use spec::{ChainPlan, ChainSpec, KNOWN_FORKS};
+pub use supply::{SupplyFigures, SupplyPlan, format_btt};

@@ -25,6 +25,7 @@ impl ApplicationThread {
     /// Serves requests until the engine is gone.
     pub(crate) fn run(self, mut requests: mpsc::UnboundedReceiver<(Request, Instant)>) {
         while let Some((request, since)) = requests.blocking_recv() {
+            crate::failure::point("application");
             self.metrics.lock_wait.inc_by(since.elapsed().as_secs_f64());
             let start = Instant::now();
             let served = self.application.serve(request, &mut || start.elapsed() >= self.build_budget);

@@ -2,7 +2,7 @@
 
 use crate::config;
 use crate::tools::{BridgeCommand, RelayerCommand, TronSimArgs};
-use crate::wallet::{GovCommand, LightCommand, SendCommand, StakeCommand};
+use crate::wallet::{Amount, GovCommand, LightCommand, SendCommand, StakeCommand};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -194,30 +194,7 @@ pub(crate) struct DevArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum GenesisCommand {
     /// Write a new genesis file.
-    New {
-        /// Kind of network: mainnet, donau or local.
-        #[arg(long, default_value = "local")]
-        preset: String,
-        /// A validator as `consensus address:owner address:power`, or with `:bridge address` after it; may be given many
-        /// times.
-        #[arg(long = "validator", required = true)]
-        validators: Vec<String>,
-        /// Time of the genesis block, seconds since 1970; now when left out.
-        #[arg(long)]
-        timestamp: Option<u64>,
-        /// A parameter as `NAME=VALUE`, instead of the preset's; may be given many times.
-        #[arg(long = "param")]
-        params: Vec<String>,
-        /// Coins for an account as `ADDRESS=AMOUNT` in BTT; may be given many times.
-        #[arg(long = "fund")]
-        funds: Vec<String>,
-        /// Draw no bridge id: the network will never have a bridge.
-        #[arg(long)]
-        no_bridge: bool,
-        /// Where to write it; standard output when left out.
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
+    New(NewGenesisArgs),
     /// Check a genesis file.
     Validate {
         /// The file.
@@ -234,7 +211,52 @@ pub(crate) enum GenesisCommand {
         file: PathBuf,
         /// The dump: `{"accounts": {...}}` or a plain `alloc` object.
         dump: PathBuf,
+        #[command(flatten)]
+        supply: SupplyArgs,
     },
+}
+
+/// Arguments of `genesis new`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewGenesisArgs {
+    /// Kind of network: mainnet, donau or local.
+    #[arg(long, default_value = "local")]
+    pub(crate) preset: String,
+    /// A validator as `consensus address:owner address:power`, or with `:bridge address` after it; may be given many
+    /// times.
+    #[arg(long = "validator", required = true)]
+    pub(crate) validators: Vec<String>,
+    /// Time of the genesis block, seconds since 1970; now when left out.
+    #[arg(long)]
+    pub(crate) timestamp: Option<u64>,
+    /// A parameter as `NAME=VALUE`, instead of the preset's; may be given many times.
+    #[arg(long = "param")]
+    pub(crate) params: Vec<String>,
+    /// Coins for an account as `ADDRESS=AMOUNT` in BTT; may be given many times.
+    #[arg(long = "fund")]
+    pub(crate) funds: Vec<String>,
+    #[command(flatten)]
+    pub(crate) supply: SupplyArgs,
+    /// Draw no bridge id: the network will never have a bridge.
+    #[arg(long)]
+    pub(crate) no_bridge: bool,
+    /// Where to write it; standard output when left out.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// What backs the coin. What is left out is derived on public networks from what is allocated.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SupplyArgs {
+    /// BTT in the pool that pays rewards and the treasury.
+    #[arg(long)]
+    pub(crate) reward_pool: Option<Amount>,
+    /// BTT that are locked in the TRON gateway before the first block. Left out: accounts, stake and reward pool together.
+    #[arg(long)]
+    pub(crate) tron_locked: Option<Amount>,
+    /// BTT in existence on TRON, the locked ones included: the others may come over the bridge. Left out: what is locked.
+    #[arg(long)]
+    pub(crate) supply: Option<Amount>,
 }
 
 /// `wal` commands.

@@ -1,19 +1,15 @@
 //! What each command does.
 
-use crate::cli::{
-    Cli, Command, ConfigCommand, DbCommand, GenesisCommand, HomeArgs, InitArgs, KeysCommand, SignerCommand, WalCommand,
-};
+use crate::cli::{Cli, Command, ConfigCommand, DbCommand, HomeArgs, InitArgs, KeysCommand, SignerCommand, WalCommand};
 use crate::config::{self, Config, ConsensusSection};
+use crate::failure::BadSetup;
 use crate::home::Home;
 use crate::keys::{self, KeyRole};
 use crate::node::{self, Setup};
-use crate::wallet::Amount;
-use crate::{dev, logging, signer, tools, wallet};
-use alloy_genesis::GenesisAccount;
+use crate::{dev, genesis_file, logging, signer, tools, wallet};
 use alloy_primitives::Address;
 use bttc_engine::{FileGuard, Wal, WalRecord};
-use bttc_executor::genesis_header;
-use bttc_genesis::{ChainSpec, GenesisValidator, ParameterInfo, Preset};
+use bttc_genesis::{ChainSpec, ParameterInfo, Preset};
 use bttc_network::Role;
 use bttc_types::SecretKey;
 use clap::ArgMatches;
@@ -33,7 +29,7 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
         Command::Keys(command) => run_keys(command),
         Command::Start(args) => start(&args.home, &args.password, matches.subcommand_matches("start")),
         Command::Dev(args) => dev::run(&args),
-        Command::Genesis(command) => genesis(command),
+        Command::Genesis(command) => genesis_file::run(command),
         Command::Stake(command) => wallet::run_stake(command),
         Command::Send(command) => wallet::run_send(&command),
         Command::Gov(command) => wallet::run_gov(command),
@@ -47,8 +43,8 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches) -> eyre::Result<()> {
         Command::Db(command) => db(command),
         Command::Config(ConfigCommand::Show(args)) => {
             let flags = matches.subcommand_matches("config").and_then(|matches| matches.subcommand_matches("show"));
-            let config = config::load(&Home::new(&args.home).config(), flags)?;
-            print!("{}", toml::to_string(&config)?);
+            let config = config::load(&Home::new(&args.home).config(), flags).wrap_err(BadSetup)?;
+            print!("{}", config.shown()?);
             Ok(())
         }
         Command::Version => {
@@ -64,11 +60,11 @@ fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
-        eprintln!("the limit of open files cannot be raised above {:?}", limit.current);
+        logging::say(&format!("the limit of open files cannot be raised above {:?}", limit.current));
     }
 }
 
-fn preset(text: &str) -> eyre::Result<Preset> {
+pub(crate) fn preset(text: &str) -> eyre::Result<Preset> {
     match text {
         "mainnet" => Ok(Preset::Mainnet),
         "donau" => Ok(Preset::Donau),
@@ -91,6 +87,7 @@ fn init(args: &InitArgs) -> eyre::Result<()> {
     }
     if preset == Preset::Local {
         config.consensus = ConsensusSection::local();
+        config.p2p.accept_strangers = true;
     }
     config.state.keep(args.history);
     if let Some(file) = &args.password.password_file {
@@ -192,15 +189,30 @@ pub(crate) fn read_spec(path: &Path) -> eyre::Result<ChainSpec> {
 }
 
 fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&ArgMatches>) -> eyre::Result<()> {
-    let home = Home::new(&args.home);
+    let setup = set_up(Home::new(&args.home), password, flags).wrap_err(BadSetup)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async move {
+        let mut node = node::start(setup).await?;
+        let result = node.run().await;
+        node.stop().await;
+        result
+    });
+    // Requests that still run on blocking threads must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(3));
+    result
+}
+
+/// Reads and checks everything that the node is started with, before anything of it runs.
+fn set_up(home: Home, password: &crate::cli::PasswordArgs, flags: Option<&ArgMatches>) -> eyre::Result<Setup> {
     if !home.config().exists() {
         bail!("{} does not exist: create a home with `bttc init`", home.config().display());
     }
     let config = config::load(&home.config(), flags)?;
     logging::start(&config.log)?;
     let spec = read_spec(&home.genesis())?;
+    let chains = config.bridge.settings()?;
     let password = keys::password(password, &config.keys.password_file, false)?;
-    let identity = keys::identity(&home, &password)?;
+    let identity = Some(keys::identity(&home, &password)?);
     let consensus_key = match config.node.role {
         Role::Validator => {
             let key = keys::consensus(&home, &password)?;
@@ -215,99 +227,15 @@ fn start(args: &HomeArgs, password: &crate::cli::PasswordArgs, flags: Option<&Ar
         "" => consensus_key.as_ref().map_or(Address::ZERO, SecretKey::address),
         text => text.parse().wrap_err_with(|| format!("consensus.beneficiary {text:?} is no address"))?,
     };
-    let reporting_key = if KeyRole::Reporting.path(&home).exists() {
-        Some(SecretKey::from_bytes(&keys::load(&home, KeyRole::Reporting, &password)?)?)
-    } else {
-        None
+    let secret = |role: KeyRole| -> eyre::Result<Option<SecretKey>> {
+        if !role.path(&home).exists() {
+            return Ok(None);
+        }
+        Ok(Some(SecretKey::from_bytes(&keys::load(&home, role, &password)?)?))
     };
-    let bridge_key = if config.node.role == Role::Validator && KeyRole::Bridge.path(&home).exists() {
-        Some(SecretKey::from_bytes(&keys::load(&home, KeyRole::Bridge, &password)?)?)
-    } else {
-        None
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(async move {
-        let identity = Some(identity);
-        let setup = Setup { config, home, spec, consensus_key, reporting_key, bridge_key, identity, beneficiary };
-        let mut node = node::start(setup).await?;
-        let result = node.run().await;
-        node.stop().await;
-        result
-    });
-    // Requests that still run on blocking threads must not hold up the end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(3));
-    result
-}
-
-fn genesis(command: GenesisCommand) -> eyre::Result<()> {
-    match command {
-        GenesisCommand::New { preset: name, validators, timestamp, params, funds, no_bridge, out } => {
-            let validators = validators.iter().map(|text| validator(text)).collect::<eyre::Result<Vec<_>>>()?;
-            let timestamp = timestamp.unwrap_or_else(|| crate::clock::now().wall_ms / 1_000);
-            let mut spec = ChainSpec::new(preset(&name)?, timestamp, validators)?;
-            if !no_bridge {
-                spec.bttc.bridge.bridge_id = keys::random_id();
-            }
-            for text in &params {
-                let (id, value) = parameter(text)?;
-                spec.bttc.params.set(id, value);
-            }
-            // What geth's part of the file says too.
-            spec.genesis.gas_limit = spec.bttc.params.gas_limit;
-            spec.genesis.base_fee_per_gas = Some(u128::from(spec.bttc.params.min_base_fee));
-            let funds = funds.iter().map(|text| fund(text)).collect::<eyre::Result<Vec<_>>>()?;
-            spec.import_accounts(funds)?;
-            spec.validate()?;
-            let text = spec.to_json()?;
-            match out {
-                Some(path) => {
-                    std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))?
-                }
-                None => println!("{text}"),
-            }
-            Ok(())
-        }
-        GenesisCommand::Validate { file } => {
-            let spec = read_spec(&file)?;
-            println!(
-                "valid: chain id {}, {} validators, {} accounts, genesis hash {}",
-                spec.chain_id(),
-                spec.bttc.validators.len(),
-                spec.genesis.alloc.len(),
-                genesis_header(&spec)?.hash_slow()
-            );
-            Ok(())
-        }
-        GenesisCommand::Hash { file } => {
-            println!("{}", genesis_header(&read_spec(&file)?)?.hash_slow());
-            Ok(())
-        }
-        GenesisCommand::ImportAlloc { file, dump } => {
-            let mut spec = read_spec(&file)?;
-            let text = std::fs::read_to_string(&dump).wrap_err_with(|| format!("cannot read {}", dump.display()))?;
-            let accounts = crate::commands::dump::parse(&text)?;
-            let count = spec.import_accounts(accounts)?;
-            spec.validate()?;
-            std::fs::write(&file, spec.to_json()?)?;
-            println!("imported {count} accounts");
-            Ok(())
-        }
-    }
-}
-
-fn validator(text: &str) -> eyre::Result<GenesisValidator> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let (address, owner, power, bridge) = match parts.as_slice() {
-        [address, owner, power] => (address, owner, power, None),
-        [address, owner, power, bridge] => (address, owner, power, Some(bridge)),
-        _ => bail!("validator {text:?}: expected `consensus address:owner address:power[:bridge address]`"),
-    };
-    Ok(GenesisValidator {
-        address: address.parse().wrap_err_with(|| format!("{address:?} is no address"))?,
-        owner: owner.parse().wrap_err_with(|| format!("{owner:?} is no address"))?,
-        power: power.parse().wrap_err_with(|| format!("{power:?} is no power"))?,
-        bridge: bridge.map(|key| key.parse().wrap_err_with(|| format!("{key:?} is no address"))).transpose()?,
-    })
+    let reporting_key = secret(KeyRole::Reporting)?;
+    let bridge_key = if config.node.role == Role::Validator { secret(KeyRole::Bridge)? } else { None };
+    Ok(Setup { config, home, spec, chains, consensus_key, reporting_key, bridge_key, identity, beneficiary })
 }
 
 /// A parameter's number and value from `NAME=VALUE`.
@@ -318,13 +246,6 @@ pub(crate) fn parameter(text: &str) -> eyre::Result<(u16, u64)> {
     let value = value.trim().replace('_', "");
     let value = value.parse().map_err(|_| eyre!("{value:?} is no value of {}: write a whole number", info.name))?;
     Ok((info.id, value))
-}
-
-fn fund(text: &str) -> eyre::Result<(Address, GenesisAccount)> {
-    let (address, amount) = text.split_once('=').ok_or_else(|| eyre!("{text:?}: write ADDRESS=AMOUNT"))?;
-    let address = address.parse().wrap_err_with(|| format!("{address:?} is no address"))?;
-    let amount: Amount = amount.parse().map_err(|error: String| eyre!(error))?;
-    Ok((address, GenesisAccount::default().with_balance(amount.wei()?)))
 }
 
 fn wal_dump(args: &HomeArgs) -> eyre::Result<()> {
@@ -374,66 +295,4 @@ fn db(command: DbCommand) -> eyre::Result<()> {
         }
     }
     Ok(())
-}
-
-/// State dumps of geth and bor.
-mod dump {
-    use alloy_genesis::GenesisAccount;
-    use alloy_primitives::{Address, B256, Bytes, U256};
-    use eyre::{Context, eyre};
-    use serde::Deserialize;
-    use std::collections::BTreeMap;
-
-    #[derive(Deserialize)]
-    struct DumpAccount {
-        balance: String,
-        #[serde(default)]
-        nonce: serde_json::Value,
-        #[serde(default)]
-        code: Option<Bytes>,
-        #[serde(default)]
-        storage: BTreeMap<B256, String>,
-    }
-
-    /// Reads `{"accounts": {address: {...}}}` (numbers in decimal, as `geth dump` writes them) or a genesis `alloc`.
-    pub(super) fn parse(text: &str) -> eyre::Result<Vec<(Address, GenesisAccount)>> {
-        let value: serde_json::Value = serde_json::from_str(text).wrap_err("the dump is not JSON")?;
-        let accounts = value.get("accounts").or_else(|| value.get("alloc")).unwrap_or(&value);
-        let object = accounts.as_object().ok_or_else(|| eyre!("the dump has no accounts"))?;
-        object
-            .iter()
-            .map(|(address, account)| {
-                let address: Address = address.parse().wrap_err_with(|| format!("{address:?} is no address"))?;
-                let account: DumpAccount =
-                    serde_json::from_value(account.clone()).wrap_err_with(|| format!("account {address}"))?;
-                let nonce = match &account.nonce {
-                    serde_json::Value::Null => 0,
-                    serde_json::Value::Number(number) => number.as_u64().unwrap_or(0),
-                    serde_json::Value::String(text) => number(text)?.to(),
-                    other => return Err(eyre!("account {address}: nonce {other}")),
-                };
-                let storage = account
-                    .storage
-                    .into_iter()
-                    .map(|(slot, value)| Ok((slot, word(&value)?)))
-                    .collect::<eyre::Result<BTreeMap<_, _>>>()?;
-                let entry = GenesisAccount::default()
-                    .with_balance(number(&account.balance)?)
-                    .with_nonce(Some(nonce))
-                    .with_code(account.code.filter(|code| !code.is_empty()))
-                    .with_storage((!storage.is_empty()).then_some(storage));
-                Ok((address, entry))
-            })
-            .collect()
-    }
-
-    fn number(text: &str) -> eyre::Result<U256> {
-        text.parse().wrap_err_with(|| format!("{text:?} is no number"))
-    }
-
-    /// A storage word: hex with or without prefix and leading zeros.
-    fn word(text: &str) -> eyre::Result<B256> {
-        let digits = text.strip_prefix("0x").unwrap_or(text);
-        U256::from_str_radix(digits, 16).map(B256::from).wrap_err_with(|| format!("{text:?} is no storage value"))
-    }
 }

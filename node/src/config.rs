@@ -1,11 +1,13 @@
-//! Configuration: defaults, then the file, then the environment, then flags. Every key of the file is also a flag
-//! (`--rpc.listen`) and an environment variable (`BTTC_RPC_LISTEN`); unknown keys are refused.
+//! Configuration: what there is to configure. `load.rs` reads it.
 
+mod load;
+
+pub(crate) use load::{add_flags, load};
+
+use crate::bridge::{ChainSettings, chain_settings, shown_chain};
 use bttc_network::Role;
-use clap::parser::ValueSource;
-use eyre::{Context, bail, eyre};
+use eyre::Context;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -65,12 +67,14 @@ pub(crate) struct P2pSection {
     pub(crate) seeds: Vec<String>,
     /// Peer ids whose addresses are told to nobody.
     pub(crate) private_peers: Vec<String>,
-    /// Most peers.
+    /// Most peers that connect to this node; persistent and private ones do not count.
     pub(crate) max_peers: usize,
-    /// Most peers from one subnet; persistent peers do not count.
+    /// Most peers from one subnet; persistent and private ones do not count.
     pub(crate) max_peers_per_subnet: usize,
-    /// How many peers are looked for.
+    /// How many peers a node that is no validator connects to itself; those that connect to it do not count.
     pub(crate) target_peers: usize,
+    /// Whether a validator that has persistent peers takes others, too. For networks on one machine.
+    pub(crate) accept_strangers: bool,
     /// How long a ban lasts, seconds.
     pub(crate) ban_seconds: u64,
 }
@@ -86,6 +90,7 @@ impl Default for P2pSection {
             max_peers: 64,
             max_peers_per_subnet: 8,
             target_peers: 16,
+            accept_strangers: false,
             ban_seconds: 600,
         }
     }
@@ -377,9 +382,34 @@ impl Default for LogSection {
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BridgeConfig {
-    /// Root chains that this node follows: `NAME evm|tron CHAIN_ID URL [URL ...] [quorum=N] [depth=BLOCKS] [poll=MS]` each.
-    /// A validator needs all of them; its own nodes are the best endpoints.
+    /// Root chains that this node follows: `NAME evm|tron CHAIN_ID ENDPOINT [ENDPOINT ...] [quorum=N] [depth=BLOCKS] [poll=MS]` each
+    /// (`docs/bridge.md`). A validator needs all of them; its own nodes are the best endpoints.
     pub(crate) chains: Vec<String>,
+}
+
+impl BridgeConfig {
+    /// What the lines say.
+    ///
+    /// # Errors
+    /// With what is wrong, without what may be secret.
+    pub(crate) fn settings(&self) -> eyre::Result<Vec<ChainSettings>> {
+        (1..)
+            .zip(&self.chains)
+            .map(|(entry, line)| chain_settings(line).wrap_err_with(|| format!("bridge.chains, entry {entry}")))
+            .collect()
+    }
+}
+
+impl Config {
+    /// As text for people, without what gives access to endpoints.
+    ///
+    /// # Errors
+    /// When it cannot be written as TOML.
+    pub(crate) fn shown(&self) -> eyre::Result<String> {
+        let mut shown = self.clone();
+        shown.bridge.chains = self.bridge.chains.iter().map(|line| shown_chain(line)).collect();
+        Ok(toml::to_string(&shown)?)
+    }
 }
 
 /// Keys.
@@ -388,111 +418,4 @@ pub(crate) struct BridgeConfig {
 pub(crate) struct KeysSection {
     /// File whose first line is the password of the keys; asked for when empty.
     pub(crate) password_file: String,
-}
-
-/// All keys with their default values, as `section.key`.
-fn leaves() -> Vec<(String, toml::Value)> {
-    let mut leaves = Vec::new();
-    if let Ok(toml::Value::Table(sections)) = toml::Value::try_from(Config::default()) {
-        for (section, values) in sections {
-            if let toml::Value::Table(values) = values {
-                leaves.extend(values.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
-            }
-        }
-    }
-    leaves
-}
-
-fn variable(key: &str) -> String {
-    format!("BTTC_{}", key.replace('.', "_").to_uppercase())
-}
-
-/// Adds a flag and an environment variable for each key.
-pub(crate) fn add_flags(command: clap::Command) -> clap::Command {
-    leaves().into_iter().fold(command, |command, (key, value)| {
-        let shown = match &value {
-            toml::Value::Array(_) => "LIST".to_owned(),
-            toml::Value::Integer(_) => "NUMBER".to_owned(),
-            toml::Value::Boolean(_) => "BOOL".to_owned(),
-            _ => "TEXT".to_owned(),
-        };
-        let help = format!("Configuration key {key} (default {value})");
-        command.arg(
-            clap::Arg::new(key.clone())
-                .long(key.clone())
-                .env(variable(&key))
-                .value_name(shown)
-                .help(help)
-                .help_heading("Configuration"),
-        )
-    })
-}
-
-/// Puts the configuration together.
-pub(crate) fn load(file: &Path, matches: Option<&clap::ArgMatches>) -> eyre::Result<Config> {
-    let mut root = if file.exists() {
-        let text = std::fs::read_to_string(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
-        toml::from_str::<toml::Table>(&text).wrap_err_with(|| format!("{} does not parse", file.display()))?
-    } else {
-        toml::Table::new()
-    };
-    if let Some(matches) = matches {
-        for (key, default) in leaves() {
-            let given = matches!(matches.value_source(&key), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
-            let Some(text) = matches.get_one::<String>(&key).filter(|_| given) else { continue };
-            let value = parse(&default, text).wrap_err_with(|| format!("--{key} {text:?}"))?;
-            let (section, name) = key.split_once('.').ok_or_else(|| eyre!("{key} has no section"))?;
-            let table = root.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            let Some(table) = table.as_table_mut() else { bail!("{section} is not a section") };
-            table.insert(name.to_owned(), value);
-        }
-    }
-    toml::Value::Table(root)
-        .try_into()
-        .wrap_err_with(|| format!("the configuration ({} with environment and flags) is wrong", file.display()))
-}
-
-/// A value of the same type as the default.
-fn parse(default: &toml::Value, text: &str) -> eyre::Result<toml::Value> {
-    Ok(match default {
-        toml::Value::Integer(_) => toml::Value::Integer(text.replace('_', "").parse()?),
-        toml::Value::Boolean(_) => toml::Value::Boolean(text.parse()?),
-        toml::Value::Array(_) => toml::Value::Array(
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(|item| toml::Value::String(item.to_owned()))
-                .collect(),
-        ),
-        _ => toml::Value::String(text.to_owned()),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn matches(arguments: &[&str]) -> clap::ArgMatches {
-        add_flags(clap::Command::new("test")).get_matches_from([&["test"], arguments].concat())
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_unknown_keys_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, "[rpc]\nlisten = \"127.0.0.1:1\"\nmax_batch = 7\n").unwrap();
-        let config = load(&file, Some(&matches(&["--rpc.listen", "127.0.0.1:2", "--rpc.cors", "a, b"]))).unwrap();
-        assert_eq!((config.rpc.listen.as_str(), config.rpc.max_batch), ("127.0.0.1:2", 7));
-        assert_eq!(config.rpc.cors, ["a", "b"]);
-        std::fs::write(&file, "[rpc]\nlisten_on = \"127.0.0.1:1\"\n").unwrap();
-        let error = format!("{:?}", load(&file, None).unwrap_err());
-        assert!(error.contains("listen_on"), "{error}");
-        assert!(load(&file, Some(&matches(&["--rpc.max_batch", "many"]))).is_err());
-    }
-
-    #[test]
-    fn the_default_configuration_reads_back() {
-        let text = toml::to_string(&Config::default()).unwrap();
-        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
-    }
 }

@@ -7,15 +7,14 @@ use crate::shell::EngineEvent;
 use crate::snapshots::{Snapshots, answer, no_answer};
 use bttc_engine::{Input, decode_blocks};
 use bttc_executor::Executor;
-use bttc_network::{Incoming, Lane, NetworkHandle, Verdict};
-use bttc_node::{HeadAccounts, PeerRequest, judge_transaction};
+use bttc_network::{Incoming, Lane, NetworkHandle, TransactionReceiver, Verdict};
+use bttc_node::{HeadAccounts, PeerRequest, UselessBudget, judge_transaction, useless};
 use bttc_pool::{Added, Error as PoolError, Journal, Pool};
 use bttc_types::RecoveredTransaction;
 use parking_lot::Mutex;
 use rayon::prelude::*;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{broadcast, mpsc};
 
 /// Transactions taken from the network at once: enough to keep all cores recovering, few enough to stay responsive.
@@ -34,6 +33,10 @@ pub(crate) struct Intake {
     pub(crate) pending: broadcast::Sender<Arc<RecoveredTransaction>>,
     pub(crate) told_waiting: Arc<AtomicBool>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What useless transactions peers have sent.
+    pub(crate) useless: Mutex<UselessBudget>,
+    /// Number of the last local transaction that was sent again.
+    pub(crate) repeated: AtomicU64,
 }
 
 impl Intake {
@@ -68,11 +71,11 @@ impl Intake {
         }
     }
 
-    /// A new peer gets what waits here: it may have none of it.
+    /// A new peer gets the best of what waits here: it may have none of it.
     fn greet(&self, peer: u64) {
         if let Some(network) = &self.network {
-            for entry in self.pool.content(None).into_iter().take(MAX_REPEATED) {
-                network.send(peer, Lane::Transactions, entry.transaction.encoded().to_vec());
+            for transaction in self.pool.best_pending(MAX_REPEATED) {
+                network.send(peer, Lane::Transactions, transaction.encoded().to_vec());
             }
         }
     }
@@ -107,12 +110,7 @@ impl Intake {
     /// Work for every few seconds.
     pub(crate) fn maintain(&self) {
         self.pool.expire(clock::now().wall_ms);
-        // What our users sent may have been lost on the way, or have had nobody to go to.
-        if let Some(network) = &self.network {
-            for transaction in self.pool.local().into_iter().take(MAX_REPEATED) {
-                network.broadcast(Lane::Transactions, transaction.encoded().to_vec());
-            }
-        }
+        self.repeat();
         let grown = self.journal.lock().as_ref().is_some_and(Journal::wants_rewrite);
         if grown {
             self.rewrite_journal();
@@ -120,8 +118,19 @@ impl Intake {
         self.metrics.pool_transactions.set(i64::try_from(self.pool.len()).unwrap_or(i64::MAX));
     }
 
+    /// What our users sent may have been lost on the way, or have had nobody to go to. All have their turn.
+    fn repeat(&self) {
+        let Some(network) = &self.network else { return };
+        let local = self.pool.local_after(self.repeated.load(Ordering::Relaxed), MAX_REPEATED);
+        let last = local.last().filter(|_| local.len() == MAX_REPEATED).map_or(0, |(number, _)| *number);
+        self.repeated.store(last, Ordering::Relaxed);
+        for (_, transaction) in local {
+            network.broadcast(Lane::Transactions, transaction.encoded().to_vec());
+        }
+    }
+
     /// Transactions from peers, in batches on all cores.
-    pub(crate) async fn run(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
+    pub(crate) async fn run(self: Arc<Self>, mut incoming: TransactionReceiver) {
         let mut batch = Vec::with_capacity(BATCH);
         while incoming.recv_many(&mut batch, BATCH).await > 0 {
             let work = std::mem::take(&mut batch);
@@ -133,11 +142,16 @@ impl Intake {
     }
 
     fn take(&self, batch: Vec<Incoming>) {
+        let now_ms = clock::now().mono_ms;
         let judged: Vec<_> = batch
             .into_par_iter()
             .filter_map(|incoming| match incoming {
                 Incoming::Message { peer, number, bytes, .. } => {
-                    let result = self.metrics.recovery(|| judge_transaction(&self.pool, &bytes));
+                    let result = if self.useless.lock().allows(peer, now_ms) {
+                        self.metrics.recovery(|| judge_transaction(&self.pool, &bytes))
+                    } else {
+                        Err(Verdict::Ignore)
+                    };
                     Some((peer, number, bytes, result))
                 }
                 _ => None,
@@ -154,7 +168,12 @@ impl Intake {
                             self.accepted(&transaction, &added);
                             Verdict::Accept
                         }
-                        Err(_) => Verdict::Ignore,
+                        Err(error) => {
+                            if useless(&error) {
+                                self.useless.lock().charge(peer, now_ms);
+                            }
+                            Verdict::Ignore
+                        }
                     }
                 }
             };
@@ -177,41 +196,6 @@ const MAX_BLOCK_ANSWERS: usize = 4;
 /// Requests of nodes that join, of which one is in work and the others wait: an answer may read a MiB, and must leave the
 /// other cores to the engine and the application.
 const MAX_SNAPSHOT_ANSWERS: usize = 8;
-/// Requests of one peer: a node that joins has two for pieces and one for offers on its way.
-const MAX_ANSWERS_EACH: usize = 3;
-
-/// Who waits for an answer, and how many of them.
-#[derive(Clone, Default)]
-struct Asking(Arc<Mutex<HashMap<u64, usize>>>);
-
-impl Asking {
-    /// Takes a place for a peer; none when it has its share.
-    fn enter(&self, peer: u64) -> Option<Place> {
-        let mut asking = self.0.lock();
-        let count = asking.entry(peer).or_default();
-        if *count >= MAX_ANSWERS_EACH {
-            return None;
-        }
-        *count += 1;
-        Some(Place(self.clone(), peer))
-    }
-}
-
-/// A place among those who wait; free again when it is dropped.
-struct Place(Asking, u64);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut asking = self.0.0.lock();
-        if let Some(count) = asking.get_mut(&self.1) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                asking.remove(&self.1);
-            }
-        }
-    }
-}
-
 /// Where messages go.
 pub(crate) struct Destinations {
     /// Consensus.
@@ -235,7 +219,6 @@ pub(crate) async fn route(
     let block_answers = Arc::new(tokio::sync::Semaphore::new(MAX_BLOCK_ANSWERS));
     let snapshot_answers = Arc::new(tokio::sync::Semaphore::new(MAX_SNAPSHOT_ANSWERS));
     let turn = Arc::new(tokio::sync::Semaphore::new(1));
-    let asking = Asking::default();
     while let Some(event) = incoming.recv().await {
         let for_engine = match event {
             Incoming::Message { peer, lane: Lane::Attestations, number, bytes } => {
@@ -248,12 +231,15 @@ pub(crate) async fn route(
                 continue;
             }
             Incoming::Message { peer, lane, number, bytes } => EngineEvent::Message { peer, lane, number, bytes },
-            Incoming::Connected(info) => {
+            Incoming::Connected { info, greet } => {
                 metrics.peers.set(i64::try_from(peers.fetch_add(1, Ordering::AcqRel) + 1).unwrap_or(i64::MAX));
-                let (intake, peer) = (Arc::clone(&intake), info.peer);
-                tokio::task::spawn_blocking(move || intake.greet(peer));
-                let _ = bridge.try_send(BridgeEvent::Connected(peer));
-                EngineEvent::Input(Input::PeerConnected(info.peer))
+                // Who comes again a moment later was told everything; its height follows anyway.
+                if greet {
+                    let (intake, peer) = (Arc::clone(&intake), info.peer);
+                    tokio::task::spawn_blocking(move || intake.greet(peer));
+                    let _ = bridge.try_send(BridgeEvent::Connected(peer));
+                }
+                EngineEvent::Input(Input::PeerConnected { peer: info.peer, validator: info.validator, greet })
             }
             Incoming::Disconnected(peer) => {
                 metrics.peers.set(i64::try_from(peers.fetch_sub(1, Ordering::AcqRel) - 1).unwrap_or(0));
@@ -268,11 +254,11 @@ pub(crate) async fn route(
                         continue;
                     }
                 };
-                // When too many ask at once, the last ones get nothing and ask another node.
+                // When too many ask at once, the last ones get nothing and ask another node. How many requests one peer may
+                // have until it has read the answers, the network sees to.
                 let is_block = matches!(request, PeerRequest::Blocks(_));
                 let queue = if is_block { &block_answers } else { &snapshot_answers };
-                let place = asking.enter(peer).zip(Arc::clone(queue).try_acquire_owned().ok());
-                let Some(place) = place else {
+                let Ok(place) = Arc::clone(queue).try_acquire_owned() else {
                     network.respond(id, no_answer(&request));
                     continue;
                 };
@@ -299,21 +285,5 @@ pub(crate) async fn route(
         if engine.send(for_engine).await.is_err() {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Asking, MAX_ANSWERS_EACH};
-
-    #[test]
-    fn one_peer_does_not_take_all_places_and_gives_them_back() {
-        let asking = Asking::default();
-        let places: Vec<_> = (0..5).filter_map(|_| asking.enter(1)).collect();
-        assert_eq!(places.len(), MAX_ANSWERS_EACH);
-        assert!(asking.enter(2).is_some(), "another peer has its own");
-        drop(places);
-        assert!(asking.enter(1).is_some());
-        assert!(asking.0.lock().is_empty(), "nothing is kept of who does not wait");
     }
 }

@@ -119,7 +119,7 @@ async fn run(
         tokio::select! {
             _ = tick.tick() => {}
             event = incoming.recv() => match event.ok_or_else(|| eyre!("the network ended"))? {
-                Incoming::Connected(info) => {
+                Incoming::Connected { info, .. } => {
                     status.write().peers += 1;
                     sync.connected(info.peer);
                 }

@@ -7,16 +7,20 @@ mod clock;
 mod commands;
 mod config;
 mod dev;
+mod failure;
+mod genesis_file;
 mod gossip;
 mod home;
 mod join;
 mod keys;
+mod lines;
 mod logging;
 mod metrics;
 mod node;
 mod ops;
 mod reporter;
 mod search;
+mod secrets;
 mod shell;
 mod signer;
 mod snapshots;
@@ -25,25 +29,40 @@ mod tools;
 mod wallet;
 
 use clap::FromArgMatches;
+use std::ffi::OsString;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long the last words may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 fn main() -> std::process::ExitCode {
-    let matches = cli::command().get_matches();
+    failure::end_on_panic();
+    std::process::ExitCode::from(run(std::env::args_os()))
+}
+
+/// Runs a command line. Gives the exit code.
+fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let matches = match cli::command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let text = error.render().to_string();
+            let clean = bttc_root_chains::redact(&text);
+            // Only errors quote what was typed.
+            if clean == text || !error.use_stderr() {
+                error.exit();
+            }
+            logging::say(&clean);
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
     let result =
         cli::Cli::from_arg_matches(&matches).map_err(eyre::Report::from).and_then(|cli| commands::run(cli, &matches));
-    match result {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            // The whole chain of causes on one line each: what happened, where, and what to do.
-            eprintln!("error: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
-            }
-            std::process::ExitCode::FAILURE
-        }
-    }
+    let code = result.map_or_else(|error| failure::report(&error), |()| 0);
+    logging::flush(LAST_WORDS);
+    code
 }
 
 /// Program and version, as peers and tools see it.

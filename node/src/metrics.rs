@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     pub(crate) bridge_alarm: IntGaugeVec,
     pub(crate) bridge_failures: IntCounterVec,
     pub(crate) bridge_signed: IntCounter,
+    log_lines_lost: IntCounter,
 }
 
 impl Metrics {
@@ -91,6 +92,7 @@ impl Metrics {
             bridge_alarm: by_chain("alarm", "1 while a root chain needs an operator")?,
             bridge_failures,
             bridge_signed: counter("bridge_signed_total", "Bridge signatures that this node made")?,
+            log_lines_lost: counter("log_lines_lost_total", "Log lines that could not be written")?,
             height: gauge("height", "Height of the head")?,
             round: gauge("round", "Round that consensus is in")?,
             rounds: counter("rounds_total", "Rounds started, the first of each height included")?,
@@ -143,6 +145,7 @@ impl Metrics {
 
     /// The text that Prometheus scrapes.
     pub(crate) fn render(&self) -> eyre::Result<Vec<u8>> {
+        self.log_lines_lost.inc_by(crate::logging::lost_since());
         let mut buffer = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut buffer)?;
         Ok(buffer)

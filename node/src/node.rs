@@ -1,9 +1,10 @@
 //! Wiring: opens everything, starts everything, stops everything.
 
 use crate::application::ApplicationThread;
-use crate::bridge::{Bridge, BridgeEvent, Carrier, ChainSettings, chain_settings};
+use crate::bridge::{Bridge, BridgeEvent, Carrier, ChainSettings};
 use crate::clock;
 use crate::config::Config;
+use crate::failure::BadSetup;
 use crate::gossip::{Destinations, Intake, route};
 use crate::home::Home;
 use crate::metrics::Metrics;
@@ -26,7 +27,7 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
@@ -38,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     pub(crate) home: Home,
     pub(crate) spec: ChainSpec,
+    /// Root chains that are followed.
+    pub(crate) chains: Vec<ChainSettings>,
     pub(crate) consensus_key: Option<SecretKey>,
     /// Pays for sending evidence. None: evidence is only passed on.
     pub(crate) reporting_key: Option<SecretKey>,
@@ -140,7 +143,7 @@ fn start_bridge(
 
 /// Starts a node.
 pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
-    let Setup { config, home, spec, consensus_key, reporting_key, bridge_key, identity, beneficiary } = setup;
+    let Setup { config, home, spec, chains, consensus_key, reporting_key, bridge_key, identity, beneficiary } = setup;
     let metrics = Arc::new(Metrics::new()?);
     if let Some(identity) = &identity {
         crate::join::join(&config, &home, &spec, identity, consensus_key.as_ref()).await?;
@@ -153,7 +156,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
     let snapshots = Arc::new(Snapshots::new(home.snapshots(), interval, kept, rocks, genesis_hash)?);
     let head = executor.store().head().ok_or_else(|| eyre!("the store has no head"))?;
     if let Some(reason) = unknown_rules(&executor) {
-        return Err(eyre!(reason));
+        return Err(eyre!(reason)).wrap_err(BadSetup);
     }
     tracing::info!(
         version = crate::version(),
@@ -205,9 +208,10 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         pending: pending.clone(),
         told_waiting: Arc::clone(&told_waiting),
         metrics: Arc::clone(&metrics),
+        useless: Mutex::default(),
+        repeated: AtomicU64::default(),
     });
     intake.restore(journalled);
-    let chains = config.bridge.chains.iter().map(|line| chain_settings(line)).collect::<eyre::Result<Vec<_>>>()?;
     let followed = chains.iter().map(|chain| (chain.quorum.chain_id, chain.quorum.name.clone())).collect();
     let bridge =
         Bridge::open(&home, Arc::clone(&executor), network.clone(), Arc::clone(&metrics), bridge_key, followed)?;
@@ -236,8 +240,15 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
             let mut tick = tokio::time::interval(Duration::from_secs(10));
             loop {
                 tick.tick().await;
+                crate::failure::point("task");
                 let intake = Arc::clone(&intake);
-                let _ = tokio::task::spawn_blocking(move || intake.maintain()).await;
+                let maintain = move || {
+                    crate::failure::point("blocking");
+                    intake.maintain();
+                };
+                if tokio::task::spawn_blocking(maintain).await.is_err_and(|error| error.is_cancelled()) {
+                    return;
+                }
                 let Some(free) = free_bytes(&data) else { continue };
                 metrics.free_disk.set(free as f64);
                 if free < least.saturating_mul(2) {
@@ -267,8 +278,7 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         build_budget: Duration::from_millis(config.consensus.build_ms),
         snapshots,
     };
-    let application =
-        std::thread::Builder::new().name("application".into()).spawn(move || application.run(request_receiver))?;
+    let application = thread("application", halt_sender.clone(), move || application.run(request_receiver))?;
 
     if let Some(key) = reporting_key {
         let carrier = Carrier { key: key.clone(), bridge: Arc::clone(&bridge), intake: Arc::clone(&intake) };
@@ -330,15 +340,14 @@ pub(crate) async fn start(setup: Setup) -> eyre::Result<Node> {
         metrics,
         told_waiting,
         transactions_waiting,
-        halt: halt_sender,
+        halt: halt_sender.clone(),
         untold_head: None,
         told_head_ms: 0,
         clock_watch: clock::ClockWatch::default(),
     };
     shell.show_signing(shell.engine.signing());
     let runtime = tokio::runtime::Handle::current();
-    let engine =
-        std::thread::Builder::new().name("engine".into()).spawn(move || shell.run(&runtime, event_receiver))?;
+    let engine = thread("engine", halt_sender, move || shell.run(&runtime, event_receiver))?;
     Ok(Node { halt, stop, server, engine: Some(engine), application: Some(application), events, network, tasks })
 }
 
@@ -367,7 +376,9 @@ impl Node {
             task.abort();
         }
         drop(self.network.take());
-        let _ = self.events.send(EngineEvent::Halt("stopping".into())).await;
+        // An engine that hangs behind a full queue must not keep the node either.
+        let halt = self.events.send(EngineEvent::Halt("stopping".into()));
+        let _ = tokio::time::timeout(Duration::from_secs(3), halt).await;
         let (engine, application) = (self.engine.take(), self.application.take());
         let joined = tokio::task::spawn_blocking(move || {
             for thread in [engine, application].into_iter().flatten() {
@@ -377,6 +388,19 @@ impl Node {
         let _ = tokio::time::timeout(Duration::from_secs(10), joined).await;
         tracing::info!("stopped");
     }
+}
+
+/// Runs a thread that must not end before the node does; if it ends, the node stops and says so. A panic ends the process by itself.
+fn thread(
+    name: &'static str,
+    halt: mpsc::Sender<String>,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        run();
+        // While the node stops nobody listens any more; a reason that was given before is the better one.
+        let _ = halt.try_send(format!("the {name} thread ended unexpectedly"));
+    })
 }
 
 /// Runs a task that must not end before the node does; if it ends or panics, the node stops and says so.
@@ -597,6 +621,7 @@ pub(crate) fn network_config(config: &Config) -> eyre::Result<NetworkConfig> {
         max_peers: section.max_peers,
         max_peers_per_subnet: section.max_peers_per_subnet,
         target_peers: section.target_peers,
+        accept_strangers: section.accept_strangers,
         ban_ms: section.ban_seconds.saturating_mul(1_000),
     })
 }

@@ -19,6 +19,9 @@ pub(crate) const ENGINE_QUEUE: usize = 2_048;
 /// Evidence remembered, so that each is logged and passed on once.
 const MAX_EVIDENCE: usize = 1_000;
 
+/// Evidence against one validator that is remembered, so that whoever signs proofs against himself pushes nobody else's out.
+const MAX_EVIDENCE_EACH: usize = 4;
+
 /// Something for the engine.
 #[derive(Debug)]
 pub(crate) enum EngineEvent {
@@ -78,6 +81,7 @@ impl Shell {
             return;
         }
         loop {
+            crate::failure::point("engine");
             let now = clock::now().mono_ms;
             let wait = self.engine.next_deadline().map_or(1_000, |deadline| deadline.saturating_sub(now));
             let longest = if self.untold_head.is_some() { STATUS_INTERVAL_MS } else { 1_000 };
@@ -175,7 +179,7 @@ impl Shell {
                         network.fault(peer, reason);
                     }
                 }
-                Output::Evidence(evidence) => self.on_evidence(evidence),
+                Output::Evidence { evidence, found_here } => self.on_evidence(evidence, found_here),
                 Output::Halt(reason) => {
                     let _ = self.halt.blocking_send(reason);
                     return false;
@@ -207,7 +211,7 @@ impl Shell {
         view.best_peer_height = best;
     }
 
-    fn on_evidence(&self, evidence: Evidence) {
+    fn on_evidence(&self, evidence: Evidence, found_here: bool) {
         let mut view = self.view.write();
         if !remember(&mut view.evidence, &evidence) {
             return;
@@ -219,7 +223,8 @@ impl Shell {
             "a validator signed two different messages for one step"
         );
         self.metrics.evidence.inc();
-        if let Some(network) = &self.network {
+        // What a peer brought is passed on to those who lack it by its verdict.
+        if found_here && let Some(network) = &self.network {
             network.broadcast(Lane::Evidence, Message::Evidence(Box::new(evidence.clone())).encode());
         }
     }
@@ -261,6 +266,12 @@ impl Shell {
                 self.metrics.invalid_blocks.inc();
                 tracing::error!(height, %hash, reason, "a proposed block is invalid");
             }
+            Event::LogKept { height, next } => tracing::warn!(
+                height,
+                next,
+                "the write-ahead log is of a later height than the database: it is kept, and this key signs nothing before \
+                 the chain is there"
+            ),
             Event::Replayed { height, records, torn } => {
                 tracing::info!(height, records, torn_bytes = torn, "write-ahead log replayed");
             }
@@ -288,7 +299,12 @@ fn remember(known: &mut VecDeque<Evidence>, evidence: &Evidence) -> bool {
     if known.contains(evidence) {
         return false;
     }
-    if known.len() >= MAX_EVIDENCE {
+    let same = |other: &Evidence| other.validator() == evidence.validator();
+    if known.iter().filter(|other| same(other)).count() >= MAX_EVIDENCE_EACH
+        && let Some(oldest) = known.iter().position(same)
+    {
+        known.remove(oldest);
+    } else if known.len() >= MAX_EVIDENCE {
         known.pop_front();
     }
     known.push_back(evidence.clone());
@@ -297,7 +313,7 @@ fn remember(known: &mut VecDeque<Evidence>, evidence: &Evidence) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_EVIDENCE, remember};
+    use super::{MAX_EVIDENCE, MAX_EVIDENCE_EACH, remember};
     use alloy_primitives::{Address, B256};
     use bttc_types::{Evidence, SecretKey, SignedVote, Vote, VoteKind};
     use std::collections::VecDeque;
@@ -305,9 +321,10 @@ mod tests {
     #[test]
     fn the_oldest_evidence_goes() {
         let signature = SecretKey::from_bytes(&[1; 32]).unwrap().sign(B256::ZERO);
-        let evidence = |height| {
+        let evidence = |height: u64| {
             let vote = |hash| {
-                let validator = Address::ZERO;
+                let validator =
+                    Address::from_word(alloy_primitives::B256::from(alloy_primitives::U256::from(height / 2)));
                 let vote = Vote { kind: VoteKind::Prevote, height, round: 0, block_hash: hash, validator };
                 SignedVote { vote, signature }
             };
@@ -320,5 +337,25 @@ mod tests {
         }
         assert_eq!(known.len(), MAX_EVIDENCE);
         assert!(!known.contains(&evidence(0)));
+    }
+
+    #[test]
+    fn proofs_against_one_push_out_no_others() {
+        let signature = SecretKey::from_bytes(&[1; 32]).unwrap().sign(B256::ZERO);
+        let evidence = |validator, height| {
+            let vote = |block_hash| SignedVote {
+                vote: Vote { kind: VoteKind::Prevote, height, round: 0, block_hash, validator },
+                signature,
+            };
+            Evidence::Votes(Box::new([vote(None), vote(Some(B256::repeat_byte(1)))]))
+        };
+        let mut known = VecDeque::new();
+        let honest_find = evidence(Address::repeat_byte(7), 1);
+        remember(&mut known, &honest_find);
+        for height in 0..10_000 {
+            assert!(remember(&mut known, &evidence(Address::repeat_byte(8), height)));
+        }
+        assert!(known.contains(&honest_find));
+        assert_eq!(known.len(), 1 + MAX_EVIDENCE_EACH);
     }
 }

@@ -2,16 +2,20 @@
 //! links, in a network namespace of its own on a bridge. Everything ends with the value.
 
 use alloy_primitives::B256;
+use bttc_genesis::Preset;
 use jsonrpsee::http_client::{HttpClient, HttpClientBuilder};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How a cluster is made.
 #[derive(Default)]
 pub(crate) struct Plan<'a> {
+    /// Kind of network; `local` when left out.
+    pub(crate) preset: Option<Preset>,
     /// Validators.
     pub(crate) validators: usize,
     /// Whether each node has a network namespace. Needs root.
@@ -32,6 +36,8 @@ pub(crate) struct Member {
     pub(crate) peer: String,
     pub(crate) peer_id: String,
     pub(crate) rpc: String,
+    /// Further arguments of `bttc start`.
+    pub(crate) arguments: Vec<String>,
     settings: Vec<(String, String)>,
     namespace: Option<String>,
     child: Option<Child>,
@@ -42,6 +48,7 @@ pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     pub(crate) members: Vec<Member>,
     settings: Vec<(String, String)>,
+    preset: Preset,
     /// Number of this cluster in names of devices and namespaces.
     bridge: Option<u32>,
 }
@@ -77,6 +84,15 @@ pub(crate) fn is_root() -> bool {
     run(Command::new("id").arg("-u")).trim() == "0"
 }
 
+/// As commands take it.
+fn name_of(preset: Preset) -> &'static str {
+    match preset {
+        Preset::Mainnet => "mainnet",
+        Preset::Donau => "donau",
+        Preset::Local => "local",
+    }
+}
+
 fn bttc() -> Command {
     Command::new(env!("CARGO_BIN_EXE_bttc"))
 }
@@ -95,17 +111,23 @@ impl Cluster {
             ip(&["link", "set", &format!("bttc{number}"), "up"]);
             number
         });
-        let mut cluster = Self { dir, members: Vec::new(), settings, bridge };
+        let preset = plan.preset.unwrap_or(Preset::Local);
+        let mut cluster = Self { dir, members: Vec::new(), settings, preset, bridge };
         for index in 0..plan.validators {
             cluster.make(&format!("v{index}"), true);
         }
         let genesis = cluster.dir.path().join("genesis.json");
         let mut command = bttc();
-        command.args(["genesis", "new", "--preset", "local", "--out"]).arg(&genesis).args(plan.genesis);
+        command.args(["genesis", "new", "--preset", name_of(preset), "--out"]).arg(&genesis).args(plan.genesis);
+        let params = preset.params();
+        let power = params.min_self_stake.div_ceil(params.power_unit);
         for member in &cluster.members {
             let keys = member.keys();
             let (consensus, owner) = (keys["consensus"].as_str().unwrap(), keys["owner"].as_str().unwrap());
-            command.args(["--validator", &format!("{consensus}:{owner}:1000")]);
+            // Public networks have a bridge set from the first block.
+            let bridge = if preset == Preset::Local { None } else { keys["bridge"].as_str() };
+            let bridge = bridge.map_or(String::new(), |key| format!(":{key}"));
+            command.args(["--validator", &format!("{consensus}:{owner}:{power}{bridge}")]);
             // All of its stake is bonded; leaving jail costs gas.
             command.args(["--fund", &format!("{owner}=1000")]);
         }
@@ -145,7 +167,9 @@ impl Cluster {
         let index = self.members.len();
         let home = self.dir.path().join(name);
         let mut command = bttc();
-        command.args(["init", "--preset", "local", "--password-file"]).arg(self.dir.path().join("password"));
+        command
+            .args(["init", "--preset", name_of(self.preset), "--password-file"])
+            .arg(self.dir.path().join("password"));
         command.arg("--home").arg(&home);
         if validator {
             command.arg("--validator");
@@ -176,6 +200,7 @@ impl Cluster {
             peer: format!("/ip4/{address}/tcp/{peer}"),
             peer_id: String::new(),
             rpc: format!("http://{address}:{rpc}"),
+            arguments: Vec::new(),
             settings,
             namespace,
             child: None,
@@ -249,6 +274,11 @@ impl Member {
     /// Starts the process; its output is added to `node.log` in its home.
     pub(crate) fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.home.join("node.log")).unwrap();
+        self.start_with(log.try_clone().unwrap().into(), log.into());
+    }
+
+    /// Starts the process; its output goes where the test says.
+    pub(crate) fn start_with(&mut self, stdout: Stdio, stderr: Stdio) {
         let mut words: Vec<String> = Vec::new();
         if let Some(namespace) = &self.namespace {
             words.extend(["ip", "netns", "exec", namespace].map(str::to_owned));
@@ -256,10 +286,15 @@ impl Member {
         words.extend([env!("CARGO_BIN_EXE_bttc"), "start", "--home"].map(str::to_owned));
         let (program, arguments) = words.split_first().unwrap();
         let mut command = Command::new(program);
-        command.args(arguments).arg(&self.home).stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command.args(arguments).arg(&self.home).args(&self.arguments).stdin(Stdio::null());
+        command.stdout(stdout).stderr(stderr);
         command.envs(self.settings.iter().map(|(key, value)| (key, value)));
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was started").id()
     }
 
     /// Whether the process is there.
@@ -272,6 +307,22 @@ impl Member {
             // `ip netns exec` replaces itself with the node.
             let _ = Command::new("kill").args([name, &child.id().to_string()]).output();
         }
+    }
+
+    /// Number of the process, while there is one.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// What its operations port says.
+    pub(crate) async fn ops(&self, path: &str) -> String {
+        let address = self.settings.iter().find(|(key, _)| key == "BTTC_OPS_LISTEN").map(|(_, value)| value.clone());
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        let mut stream = tokio::net::TcpStream::connect(address.unwrap()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// Kills the process with -9 and waits for its end.

@@ -52,7 +52,7 @@ async fn floods_do_not_stop_a_validator() {
     let (handle, mut incoming) = peer(&cluster);
     let victim = loop {
         match tokio::time::timeout(Duration::from_secs(30), incoming.recv()).await.unwrap().unwrap() {
-            Incoming::Connected(info) => break info.peer,
+            Incoming::Connected { info, .. } => break info.peer,
             _ => continue,
         }
     };

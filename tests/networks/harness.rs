@@ -157,13 +157,25 @@ pub(crate) async fn until(what: &str, seconds: u64, mut reached: impl AsyncFnMut
     }
 }
 
-/// A signed transfer.
+/// A signed transfer on a local network.
 pub(crate) fn transfer(key: &B256, nonce: u64, to: Address, value: u64) -> (B256, String) {
+    transfer_on(1337, 10_000_000_000, key, nonce, to, value)
+}
+
+/// A signed transfer on a chain, at a price of gas in wei.
+pub(crate) fn transfer_on(
+    chain_id: u64,
+    max_fee_per_gas: u128,
+    key: &B256,
+    nonce: u64,
+    to: Address,
+    value: u64,
+) -> (B256, String) {
     let transaction = TxEip1559 {
-        chain_id: 1337,
+        chain_id,
         nonce,
         gas_limit: 21_000,
-        max_fee_per_gas: 10_000_000_000,
+        max_fee_per_gas,
         max_priority_fee_per_gas: 0,
         to: TxKind::Call(to),
         value: U256::from(value),

@@ -41,7 +41,7 @@ async fn liar(cluster: &Cluster, lies: Arc<AtomicU64>) -> String {
         let mut tag = 0;
         while let Some(event) = incoming.recv().await {
             match event {
-                Incoming::Connected(info) if info.role == "validator" => honest = Some(info.peer),
+                Incoming::Connected { info, .. } if info.role == "validator" => honest = Some(info.peer),
                 Incoming::Request { id, bytes, .. } => {
                     let Some(honest) = honest else { continue };
                     tag += 1;

@@ -1,5 +1,7 @@
 //! Networks of real validator processes: killed, stopped, started again, joined.
 
+#[path = "attacks.rs"]
+mod attacks;
 #[path = "chaos.rs"]
 mod chaos;
 #[path = "cluster.rs"]
@@ -11,10 +13,20 @@ mod floods;
 #[path = "harness.rs"]
 #[allow(dead_code)]
 mod harness;
+#[path = "hostile.rs"]
+mod hostile;
 #[path = "joining.rs"]
 mod joining;
+#[path = "logs.rs"]
+mod logs;
+#[path = "presets.rs"]
+mod presets;
+#[path = "secrets.rs"]
+mod secrets;
 #[path = "staking.rs"]
 mod staking;
+#[path = "stranger.rs"]
+mod stranger;
 
 use alloy_primitives::{Address, B256};
 use bttc_genesis::DEV_KEYS;

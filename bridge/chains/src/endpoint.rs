@@ -1,8 +1,8 @@
 //! One RPC address: requests with a time budget, answers with a size budget, no credentials in messages.
 
-use crate::Error;
+use crate::{EndpointAddress, Error};
 use alloy_primitives::Bytes;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,35 +10,31 @@ use std::time::Duration;
 
 /// Largest answer that is read, as java-tron's own limit.
 const MAX_ANSWER: usize = 32 << 20;
+/// Letters of an endpoint's own words in a message.
+pub(crate) const WORDS: usize = 300;
 
 /// An address that answers HTTP.
-#[derive(Debug)]
 pub struct Endpoint {
     http: reqwest::Client,
     url: String,
     name: String,
+    secrets: Vec<String>,
     next_id: AtomicU64,
 }
 
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Endpoint {
-    /// An endpoint for `https://host/path`, or `https://host/path|Header: value` with a header that carries a key.
+    /// A client of an address.
     ///
     /// # Errors
     /// [`Error::BadAddress`].
-    pub fn new(address: &str, timeout: Duration) -> Result<Self, Error> {
-        let (url, header) = address.split_once('|').map_or((address, None), |(url, header)| (url, Some(header)));
-        let bad = || Error::BadAddress(mask(url));
-        let parsed = reqwest::Url::parse(url).map_err(|_| bad())?;
-        if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
-            return Err(bad());
-        }
-        let mut headers = HeaderMap::new();
-        if let Some((name, value)) = header.and_then(|header| header.split_once(':')) {
-            let name: HeaderName = name.trim().parse().map_err(|_| bad())?;
-            let mut value: HeaderValue = value.trim().parse().map_err(|_| bad())?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
+    pub fn new(address: &EndpointAddress, timeout: Duration) -> Result<Self, Error> {
+        let headers: HeaderMap = address.header().cloned().into_iter().collect();
         let http = reqwest::Client::builder()
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(5)))
@@ -46,14 +42,23 @@ impl Endpoint {
             // A redirect could lead credentials elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|_| bad())?;
-        let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { http, name: mask(&url), url, next_id: AtomicU64::new(1) })
+            .map_err(|_| Error::BadAddress("no client can be made for it"))?;
+        let (name, url, secrets) = (address.place(), address.url().to_owned(), address.secrets());
+        Ok(Self { http, name, url, secrets, next_id: AtomicU64::new(1) })
     }
 
     /// Its name in messages: where it is, without what gives access.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Words of the endpoint for a message: without what gives access to it, which some repeat, and not too long.
+    pub(crate) fn words(&self, text: &str, longest: usize) -> String {
+        let mut clean = text.to_owned();
+        for secret in &self.secrets {
+            clean = clean.replace(secret.as_str(), "…");
+        }
+        clean.chars().take(longest).collect()
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
@@ -84,7 +89,7 @@ impl Endpoint {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let words = || String::from_utf8_lossy(&bytes).chars().take(200).collect::<String>();
+        let words = || self.words(&String::from_utf8_lossy(&bytes), WORDS);
         if matches!(status.as_u16(), 403 | 429 | 502 | 503 | 504) {
             return Err(Error::Busy { endpoint: self.name.clone(), reason: format!("{status} {}", words()) });
         }
@@ -108,8 +113,7 @@ impl Endpoint {
         let endpoint = || self.name.clone();
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
             let code = error.get("code").and_then(Value::as_i64).unwrap_or(0);
-            let message: String =
-                error.get("message").and_then(Value::as_str).unwrap_or("").chars().take(300).collect();
+            let message = self.words(error.get("message").and_then(Value::as_str).unwrap_or(""), WORDS);
             let lower = message.to_lowercase();
             if ["block range", "range", "too many results", "response size", "more than", "limit exceeded"]
                 .iter()
@@ -124,45 +128,15 @@ impl Endpoint {
             return Err(Error::Refused { endpoint: endpoint(), code, message, data });
         }
         if let Some(reason) = answer.get("Error").and_then(Value::as_str) {
-            return Err(Error::Busy { endpoint: endpoint(), reason: reason.chars().take(200).collect() });
+            return Err(Error::Busy { endpoint: endpoint(), reason: self.words(reason, WORDS) });
         }
         let result = answer
             .get("result")
             .cloned()
             .ok_or_else(|| Error::Malformed { endpoint: endpoint(), reason: "no result".into() })?;
-        serde_json::from_value(result)
-            .map_err(|error| Error::Malformed { endpoint: endpoint(), reason: format!("{method}: {error}") })
-    }
-}
-
-/// An address without user, password, path and query: any of them may be a key.
-fn mask(url: &str) -> String {
-    match reqwest::Url::parse(url) {
-        Ok(parsed) => {
-            let port = parsed.port().map_or(String::new(), |port| format!(":{port}"));
-            let rest = if parsed.path().len() > 1 || parsed.query().is_some() { "/…" } else { "" };
-            format!("{}://{}{port}{rest}", parsed.scheme(), parsed.host_str().unwrap_or("?"))
-        }
-        Err(_) => "(not an address)".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_hold_no_credentials() {
-        for (address, name) in [
-            ("https://user:pass@host.example/v2/SECRET?key=1", "https://host.example/…"),
-            ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
-            ("https://api.example|TRON-PRO-API-KEY: SECRET", "https://api.example"),
-        ] {
-            assert_eq!(Endpoint::new(address, Duration::from_secs(1)).unwrap().name(), name);
-        }
-        for bad in ["ftp://host", "host:8545", "", "https://host|bad header"] {
-            let made = Endpoint::new(bad, Duration::from_secs(1));
-            assert!(bad.contains('|') || made.is_err(), "{bad}");
-        }
+        serde_json::from_value(result).map_err(|error| Error::Malformed {
+            endpoint: endpoint(),
+            reason: self.words(&format!("{method}: {error}"), WORDS),
+        })
     }
 }

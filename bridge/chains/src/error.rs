@@ -3,9 +3,9 @@
 /// An error, with the endpoint's name (its credentials masked).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not an address that can be asked.
-    #[error("{0:?} is no http or https address")]
-    BadAddress(String),
+    /// Not an address that can be asked. What it is not is not repeated: it may hold a key.
+    #[error("an endpoint is written `https://host`, or `https://host|Header: value`: {0}")]
+    BadAddress(&'static str),
     /// No answer, or not in time.
     #[error("{endpoint} does not answer: {reason}")]
     Unreachable {

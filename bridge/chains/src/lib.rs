@@ -5,6 +5,7 @@
 //! of them say alike.
 #![forbid(unsafe_code)]
 
+mod address;
 mod chain;
 pub mod contracts;
 mod endpoint;
@@ -13,6 +14,7 @@ mod evm;
 mod quorum;
 mod tron;
 
+pub use address::{EndpointAddress, redact};
 pub use chain::{BlockRef, ChainKind, DepositLog, GatewayState, RootChain};
 pub use endpoint::Endpoint;
 pub use error::Error;

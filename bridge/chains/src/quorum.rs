@@ -1,7 +1,7 @@
 //! Several endpoints of one chain, of which enough must say the same.
 
 use crate::chain::{BlockRef, ChainKind, DepositLog, GatewayState, RootChain};
-use crate::{Endpoint, Error, EvmClient, TronClient};
+use crate::{Endpoint, EndpointAddress, Error, EvmClient, TronClient};
 use alloy_primitives::{Address, B256};
 use bttc_bridge_types::{GatewayId, accumulate};
 use futures::future::join_all;
@@ -24,7 +24,7 @@ pub struct QuorumConfig {
     /// The id that its endpoints must serve.
     pub chain_id: u64,
     /// Its endpoints.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointAddress>,
     /// How many must agree.
     pub quorum: usize,
     /// Blocks that must lie above a finalized one.

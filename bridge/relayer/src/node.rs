@@ -6,7 +6,7 @@ use crate::store::WithdrawalRecord;
 use alloy_primitives::{Address, B256, Bytes, LogData, U64, U256, address};
 use alloy_sol_types::SolEvent;
 use bttc_bridge_types::{Checkpoint, Deposit, Dest, GatewayId, Withdrawal};
-use bttc_root_chains::{Endpoint, EvmClient};
+use bttc_root_chains::{Endpoint, EndpointAddress, EvmClient};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -142,8 +142,8 @@ impl NodeClient {
     ///
     /// # Errors
     /// [`Error::Chain`].
-    pub fn new(url: &str, timeout: Duration) -> Result<Self, Error> {
-        Ok(Self { evm: EvmClient::new(Endpoint::new(url, timeout)?, 0), endpoint: Endpoint::new(url, timeout)? })
+    pub fn new(node: &EndpointAddress, timeout: Duration) -> Result<Self, Error> {
+        Ok(Self { evm: EvmClient::new(Endpoint::new(node, timeout)?, 0), endpoint: Endpoint::new(node, timeout)? })
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T, Error> {

@@ -10,7 +10,7 @@ use crate::sender::{Lane, now_ms};
 use crate::store::Store;
 use crate::tron::TronLane;
 use bttc_root_chains::contracts::EvmGateway;
-use bttc_root_chains::{ChainKind, Endpoint, EvmClient, RootChain, TronClient};
+use bttc_root_chains::{ChainKind, Endpoint, EndpointAddress, EvmClient, RootChain, TronClient};
 use bttc_types::SecretKey;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -28,14 +28,14 @@ pub struct ChainConfig {
     /// Its id.
     pub chain_id: u64,
     /// Its endpoint.
-    pub endpoint: String,
+    pub endpoint: EndpointAddress,
 }
 
 /// How the relayer runs.
 #[derive(Clone, Debug)]
 pub struct RelayerConfig {
     /// A BTTC node that follows the root chains.
-    pub node: String,
+    pub node: EndpointAddress,
     /// The root chains.
     pub chains: Vec<ChainConfig>,
     /// The file of intents.

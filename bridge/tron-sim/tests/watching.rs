@@ -51,7 +51,8 @@ impl Proxy {
             if *hang.lock() {
                 std::future::pending::<()>().await;
             }
-            let endpoint = Endpoint::new(&format!("http://{upstream}"), Duration::from_secs(5)).unwrap();
+            let endpoint =
+                Endpoint::new(&format!("http://{upstream}").parse().unwrap(), Duration::from_secs(5)).unwrap();
             let request: Value = serde_json::from_slice(&body).unwrap_or_default();
             let answer = endpoint.post(uri.path(), &request).await.unwrap_or_default();
             let method = request.get("method").and_then(Value::as_str).unwrap_or(uri.path()).to_owned();
@@ -84,7 +85,8 @@ impl World {
         let funded = (0..4).map(|index| (key(index).address(), 1_000_000_000_000_000)).collect();
         let config = SimConfig { block_time_ms: 40, solid_lag: 2, funded, ..SimConfig::default() };
         let server = serve(config, "127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let endpoint = Endpoint::new(&format!("http://{}", server.address), Duration::from_secs(5)).unwrap();
+        let endpoint =
+            Endpoint::new(&format!("http://{}", server.address).parse().unwrap(), Duration::from_secs(5)).unwrap();
         let bridge = keccak256("bridge");
         let members = (10..14).map(|index| BridgeMember { key: key(index).address(), power: 10 }).collect();
         let set = BridgeSet::new(1, members).unwrap();
@@ -190,7 +192,7 @@ impl World {
             name: "tron".into(),
             kind: ChainKind::Tron,
             chain_id: CHAIN,
-            endpoints: addresses.iter().map(|address| format!("http://{address}")).collect(),
+            endpoints: addresses.iter().map(|address| format!("http://{address}").parse().unwrap()).collect(),
             quorum,
             extra_depth: 0,
             timeout: Duration::from_millis(700),
@@ -320,7 +322,9 @@ async fn another_chain_and_other_errors_have_names() {
     let result = Quorum::new(config).unwrap().identify().await;
     assert!(matches!(result, Err(Error::WrongChain { expected: 1, got: CHAIN, .. })), "{result:?}");
     // What java-tron says with status 200.
-    let client = TronClient::new(Endpoint::new(&format!("http://{}", proxy.address), Duration::from_secs(2)).unwrap());
+    let client = TronClient::new(
+        Endpoint::new(&format!("http://{}", proxy.address).parse().unwrap(), Duration::from_secs(2)).unwrap(),
+    );
     proxy.lies(|_, _| json!({ "Error": "class java.lang.IllegalAccessException : lack of computing resources" }));
     assert!(matches!(client.solid_head().await, Err(Error::Busy { .. })));
     proxy.lies(|_, _| json!({ "blockID": "00", "block_header": {} }));
@@ -408,7 +412,7 @@ async fn checkpoints_and_claims_work_on_trons_machine_and_replays_do_not() {
     assert_eq!(world.client.balance(recipient).await.unwrap(), U256::from(400));
     assert_eq!(world.call(0, &claim(&own)).await, Err("REVERT".into()), "twice");
     let chain = RootChain::Tron(TronClient::new(
-        Endpoint::new(&format!("http://{}", world.server.address), Duration::from_secs(5)).unwrap(),
+        Endpoint::new(&format!("http://{}", world.server.address).parse().unwrap(), Duration::from_secs(5)).unwrap(),
     ));
     world.settle().await;
     assert_eq!(chain.gateway(world.gateway).await.unwrap().last_seq, 2);
@@ -424,8 +428,9 @@ async fn the_simulator_refuses_what_a_node_would_and_keeps_its_chain() {
     let head;
     {
         let server = serve(config.clone(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let client =
-            TronClient::new(Endpoint::new(&format!("http://{}", server.address), Duration::from_secs(5)).unwrap());
+        let client = TronClient::new(
+            Endpoint::new(&format!("http://{}", server.address).parse().unwrap(), Duration::from_secs(5)).unwrap(),
+        );
         let pay = |amount| ContractCall::Transfer { owner, to, amount };
         let mut good = client.prepare(&pay(5), &key(0), 30_000, 0).await.unwrap();
         client.broadcast(&good).await.unwrap();
@@ -448,7 +453,9 @@ async fn the_simulator_refuses_what_a_node_would_and_keeps_its_chain() {
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     let server = serve(config, "127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let client = TronClient::new(Endpoint::new(&format!("http://{}", server.address), Duration::from_secs(5)).unwrap());
+    let client = TronClient::new(
+        Endpoint::new(&format!("http://{}", server.address).parse().unwrap(), Duration::from_secs(5)).unwrap(),
+    );
     assert_eq!(client.solid_block_id(head.height).await.unwrap(), head.hash);
     assert_eq!(client.balance(to).await.unwrap(), U256::from(5));
 }

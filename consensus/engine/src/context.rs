@@ -3,10 +3,11 @@
 //! A value is a block hash: the block itself travels in parts and is kept beside the core.
 
 use alloy_primitives::{Address, B256};
-use bttc_types::{Mutant, Proposal, Signature, ValidatorSet, Vote, VoteKind};
+use bttc_types::{Mutant, Proposal, Signature, Turns, ValidatorSet, Vote, VoteKind};
 use malachitebft_core_types as core;
 use malachitebft_core_types::{NilOrVal, Round, SignedExtension, VoteType};
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
 /// Height.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,11 +92,21 @@ impl core::Validator<Ctx> for CoreValidator {
 
 /// A validator set: ours for the rotation, with the core's view of each validator beside it. The core clones sets
 /// often, so both are shared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct CoreSet {
-    pub(crate) set: std::sync::Arc<ValidatorSet>,
-    validators: std::sync::Arc<[CoreValidator]>,
+    pub(crate) set: Arc<ValidatorSet>,
+    validators: Arc<[CoreValidator]>,
+    /// Proposers found so far. They follow from the set, so this is no state: the lock is never held by two.
+    turns: Arc<Mutex<Turns>>,
 }
+
+impl PartialEq for CoreSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.set == other.set
+    }
+}
+
+impl Eq for CoreSet {}
 
 impl CoreSet {
     pub(crate) fn new(set: ValidatorSet) -> Self {
@@ -104,7 +115,19 @@ impl CoreSet {
             .iter()
             .map(|validator| CoreValidator { address: CoreAddress(validator.address), power: validator.power })
             .collect();
-        Self { set: std::sync::Arc::new(set), validators }
+        let turns = Arc::new(Mutex::new(Turns::new(&set)));
+        Self { set: Arc::new(set), validators, turns }
+    }
+
+    /// The proposer of a round.
+    pub(crate) fn proposer(&self, round: u32) -> Address {
+        let mut turns = self.turns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        turns.proposer(round).address
+    }
+
+    /// Whether `power` is more than a third of the total: at least one of its holders is honest.
+    pub(crate) fn has_honest(&self, power: u64) -> bool {
+        u128::from(power).saturating_mul(3) > u128::from(self.set.total_power())
     }
 }
 
@@ -330,8 +353,8 @@ impl core::Context for Ctx {
 
     /// A set belongs to one height (its priorities are that height's), so the height is not needed.
     fn select_proposer<'a>(&self, set: &'a CoreSet, _: CoreHeight, round: Round) -> &'a CoreValidator {
-        let proposer = set.set.proposer(round.as_u32().unwrap_or(0)).address;
-        let index = set.validators.iter().position(|validator| validator.address.0 == proposer).unwrap_or(0);
+        let proposer = set.proposer(round.as_u32().unwrap_or(0));
+        let index = set.set.find(&proposer).map_or(0, |(index, _)| usize::from(index));
         // The proposer is a member of its set; sets are never empty.
         #[allow(clippy::indexing_slicing)]
         &set.validators[index]

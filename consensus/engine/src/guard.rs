@@ -139,6 +139,12 @@ impl FileGuard {
                 "it knows of a later signature than the one to import, and a guard is never lowered",
             ));
         }
+        if guard.last.is_some_and(|here| position(&here) == position(&last) && here.digest != last.digest) {
+            return Err(reason(
+                path,
+                "it knows of another signature for the very step of the one to import: this key has signed twice, on two nodes",
+            ));
+        }
         guard.write(Some(&last), true)?;
         Ok(())
     }
@@ -323,6 +329,8 @@ pub struct MemoryGuard {
     pub last: Option<LastSigned>,
     /// Fail from now on.
     pub broken: bool,
+    /// It was brought from elsewhere and nothing was signed since.
+    pub imported: bool,
 }
 
 impl Guard for MemoryGuard {
@@ -335,7 +343,12 @@ impl Guard for MemoryGuard {
             return Err(Error::Guard { path: "memory".into(), reason: "it was told to fail".into() });
         }
         self.last = Some(last);
+        self.imported = false;
         Ok(())
+    }
+
+    fn just_imported(&self) -> bool {
+        self.imported
     }
 }
 
@@ -381,6 +394,11 @@ mod tests {
         FileGuard::import(&path, key, Some(signed(12, 0, Step::Prevote, 7))).unwrap();
         let guard = FileGuard::open(&path, key).unwrap();
         assert!(guard.just_imported() && guard.last() == Some(signed(12, 0, Step::Prevote, 7)));
+        drop(guard);
+        let other = FileGuard::import(&path, key, Some(signed(12, 0, Step::Prevote, 8)));
+        assert!(other.unwrap_err().to_string().contains("signed twice"));
+        FileGuard::import(&path, key, Some(signed(12, 0, Step::Prevote, 7))).unwrap();
+        assert_eq!(FileGuard::open(&path, key).unwrap().last(), Some(signed(12, 0, Step::Prevote, 7)));
     }
 
     #[test]

@@ -43,7 +43,9 @@ mod wal;
 pub use config::{EngineConfig, Timing};
 pub use error::Error;
 pub use guard::{FileGuard, Guard, LastSigned, MemoryGuard, Step, may_sign, parse_guard};
-pub use machine::{Engine, Event, HeadInfo, Input, Now, Output, PeerKey, Signing, StartInfo, Verdict, VerdictOn};
+pub use machine::{
+    BlockVerdict, Engine, Event, HeadInfo, Held, Input, Now, Output, PeerKey, Signing, StartInfo, Verdict, VerdictOn,
+};
 pub use message::{BlocksRequest, CertificateVote, CertifiedBlock, Message, RoundVotes, decode_blocks, encode_blocks};
 pub use record::WalRecord;
 pub use sync::SYNC_BATCH;

@@ -1,23 +1,62 @@
 //! What validators tell each other, and its encoding.
 
 use crate::Error;
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 use bttc_types::{
-    Certificate, Evidence, Height, MAX_VALIDATORS, Part, Round, Signature, SignedProposal, SignedVote, VoteKind,
+    Certificate, Evidence, Height, MAX_VALIDATORS, Mutant, Part, Round, Signature, SignedProposal, SignedVote,
+    VoteKind, decode_choice, encode_choice,
 };
 
 /// A signature in a polka or round certificate, with what it signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateVote {
     /// Prevote or precommit.
     pub kind: VoteKind,
-    /// The block voted for; zero for nil (no block hashes to zero).
-    pub block_hash: B256,
+    /// The block voted for; `None` is a vote for nil.
+    pub block_hash: Option<B256>,
     /// Who voted.
     pub validator: Address,
     /// The signature.
     pub signature: Signature,
+}
+
+/// Wire form of [`CertificateVote`]: nil travels as an empty string.
+#[derive(RlpEncodable, RlpDecodable)]
+struct CertificateVoteWire {
+    kind: VoteKind,
+    block_hash: Bytes,
+    validator: Address,
+    signature: Signature,
+}
+
+impl CertificateVote {
+    fn wire(&self) -> CertificateVoteWire {
+        // With the mutant, nil is the zero hash, as if no vote could name that.
+        let choice =
+            if Mutant::ZeroHashTaken.active() { Some(self.block_hash.unwrap_or_default()) } else { self.block_hash };
+        let (kind, validator, signature) = (self.kind, self.validator, self.signature);
+        CertificateVoteWire { kind, block_hash: encode_choice(choice), validator, signature }
+    }
+}
+
+impl Encodable for CertificateVote {
+    fn encode(&self, out: &mut dyn alloy_rlp::BufMut) {
+        self.wire().encode(out);
+    }
+
+    fn length(&self) -> usize {
+        self.wire().length()
+    }
+}
+
+impl Decodable for CertificateVote {
+    fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
+        let wire = CertificateVoteWire::decode(buf)?;
+        let choice = decode_choice(&wire.block_hash)?;
+        let block_hash = choice.filter(|hash| !hash.is_zero());
+        Ok(Self { kind: wire.kind, block_hash, validator: wire.validator, signature: wire.signature })
+    }
 }
 
 /// Votes of one round that let a node that missed them move on.
@@ -60,7 +99,7 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct CertifiedBlock {
     /// The encoded block.
-    pub block: alloy_primitives::Bytes,
+    pub block: Bytes,
     /// Its certificate.
     pub certificate: Certificate,
 }

@@ -57,6 +57,9 @@ pub enum WalRecord {
     Intent(B256),
 }
 
+/// First byte of an encoded [`WalRecord::Block`].
+const BLOCK: u8 = 6;
+
 impl WalRecord {
     /// One byte for the kind, then RLP.
     pub fn encode(&self) -> Vec<u8> {
@@ -83,7 +86,7 @@ impl WalRecord {
                 votes.encode(&mut out);
             }
             Self::Block(bytes) => {
-                out.push(6);
+                out.push(BLOCK);
                 out.extend_from_slice(bytes);
             }
             Self::Intent(digest) => {
@@ -102,7 +105,7 @@ impl WalRecord {
         let malformed = |reason: String| Error::Malformed { what: "write-ahead log record", reason };
         let rlp = |error: alloy_rlp::Error| malformed(error.to_string());
         let (kind, mut rest) = bytes.split_first().ok_or_else(|| malformed("it is empty".into()))?;
-        let record = match kind {
+        let record = match *kind {
             1 => Self::Vote(SignedVote::decode(&mut rest).map_err(rlp)?),
             2 => {
                 let record = ProposalRecord::decode(&mut rest).map_err(rlp)?;
@@ -115,7 +118,7 @@ impl WalRecord {
             }
             4 => Self::Value(ValueRecord::decode(&mut rest).map_err(rlp)?),
             5 => Self::Polka(RoundVotes::decode(&mut rest).map_err(rlp)?),
-            6 => return Ok(Self::Block(Bytes::copy_from_slice(rest))),
+            BLOCK => return Ok(Self::Block(Bytes::copy_from_slice(rest))),
             7 => {
                 let digest = B256::try_from(rest).map_err(|_| malformed("a digest has 32 bytes".into()))?;
                 return Ok(Self::Intent(digest));
@@ -123,6 +126,12 @@ impl WalRecord {
             other => return Err(malformed(format!("unknown kind {other}"))),
         };
         if rest.is_empty() { Ok(record) } else { Err(malformed("trailing bytes".into())) }
+    }
+
+    /// The hash of the block that an encoded record holds; `None` when it holds something else.
+    pub(crate) fn block_hash(bytes: &[u8]) -> Option<B256> {
+        let (kind, block) = bytes.split_first()?;
+        if *kind == BLOCK { bttc_types::block_hash_of(block).ok() } else { None }
     }
 
     /// The signature, if it is a vote or a proposal of this validator.
@@ -214,7 +223,7 @@ pub(crate) fn polka_votes(certificate: &PolkaCertificate<Ctx>) -> Option<RoundVo
             .iter()
             .map(|entry| CertificateVote {
                 kind: VoteKind::Prevote,
-                block_hash: certificate.value_id.0,
+                block_hash: Some(certificate.value_id.0),
                 validator: entry.address.0,
                 signature: entry.signature,
             })
@@ -224,9 +233,9 @@ pub(crate) fn polka_votes(certificate: &PolkaCertificate<Ctx>) -> Option<RoundVo
 
 /// A polka certificate in the core's form; `None` when the votes are not prevotes for one block.
 pub(crate) fn polka_certificate(votes: &RoundVotes) -> Option<PolkaCertificate<Ctx>> {
-    let block_hash = votes.votes.first()?.block_hash;
-    let uniform = votes.votes.iter().all(|vote| vote.kind == VoteKind::Prevote && vote.block_hash == block_hash);
-    if votes.kind != POLKA || block_hash.is_zero() || !uniform {
+    let block_hash = votes.votes.first()?.block_hash?;
+    let uniform = votes.votes.iter().all(|vote| vote.kind == VoteKind::Prevote && vote.block_hash == Some(block_hash));
+    if votes.kind != POLKA || !uniform {
         return None;
     }
     Some(PolkaCertificate {

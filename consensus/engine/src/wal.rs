@@ -137,9 +137,7 @@ impl Wal {
             self.begun = true;
             self.bytes = HEADER as u64;
         }
-        let mut mark = vec![HEIGHT_MARK];
-        mark.extend_from_slice(&height.to_be_bytes());
-        self.append(&mark)
+        self.append(&height_mark(height))
     }
 
     /// Adds a record; it may still be lost until [`Self::flush`].
@@ -147,13 +145,34 @@ impl Wal {
     /// # Errors
     /// [`Error::Wal`].
     pub fn append(&mut self, record: &[u8]) -> Result<(), Error> {
-        let mut bytes = Vec::with_capacity(record.len().saturating_add(8));
-        let length = u32::try_from(record.len()).unwrap_or(u32::MAX).to_be_bytes();
-        bytes.extend_from_slice(&length);
-        bytes.extend_from_slice(&checksum(length, record).to_be_bytes());
-        bytes.extend_from_slice(record);
+        let bytes = framed(record);
         self.disk.append(&bytes).map_err(|error| failure(self.disk.as_ref(), &error))?;
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Size of the log.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes the log of the height anew without the records that `keep` does not want. A crash leaves the old one or the new one;
+    /// everything that was appended is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Wal`] or [`Error::WalDamaged`].
+    pub fn compact(&mut self, keep: impl Fn(&[u8]) -> bool) -> Result<(), Error> {
+        let Some(content) = self.disk.read().map_err(|error| failure(self.disk.as_ref(), &error))? else {
+            return Ok(());
+        };
+        let Some(content) = parse(&self.disk.name(), &content)? else { return Ok(()) };
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(framed(&height_mark(content.height)));
+        for record in content.records.iter().filter(|record| keep(record)) {
+            bytes.extend(framed(record));
+        }
+        self.disk.replace(&bytes).map_err(|error| failure(self.disk.as_ref(), &error))?;
+        self.bytes = bytes.len() as u64;
         Ok(())
     }
 
@@ -239,6 +258,23 @@ impl LogDisk for FileLog {
         self.file = None;
         std::fs::rename(&self.path, self.path.with_extension("damaged"))
     }
+}
+
+/// The record that begins a height.
+fn height_mark(height: u64) -> Vec<u8> {
+    let mut mark = vec![HEIGHT_MARK];
+    mark.extend_from_slice(&height.to_be_bytes());
+    mark
+}
+
+/// A record with its length and checksum.
+fn framed(record: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(record.len().saturating_add(8));
+    let length = u32::try_from(record.len()).unwrap_or(u32::MAX).to_be_bytes();
+    bytes.extend_from_slice(&length);
+    bytes.extend_from_slice(&checksum(length, record).to_be_bytes());
+    bytes.extend_from_slice(record);
+    bytes
 }
 
 /// CRC-32 over length and content, so that a damaged length is damage and not a shorter file.

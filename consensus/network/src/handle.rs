@@ -6,6 +6,7 @@ use alloy_primitives::{Address, B256};
 use libp2p::{Multiaddr, PeerId};
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 /// Number of a request or of an answer that is awaited.
@@ -15,7 +16,13 @@ pub type RequestId = u64;
 #[derive(Debug)]
 pub enum Incoming {
     /// A peer of our network is connected.
-    Connected(PeerInfo),
+    Connected {
+        /// The peer. Its number is that of its identity: the same as in earlier sessions.
+        info: PeerInfo,
+        /// Whether it is to be sent what it may have missed. Not when it, or too many of its neighbours, were sent that a
+        /// moment ago.
+        greet: bool,
+    },
     /// It is gone.
     Disconnected(PeerId64),
     /// A message; answer with [`NetworkHandle::verdict`].
@@ -59,7 +66,7 @@ pub enum Incoming {
 /// A connected peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
-    /// Its number in this process.
+    /// Its identity's number in this process.
     pub peer: PeerId64,
     /// Its identity.
     pub id: PeerId,
@@ -99,6 +106,7 @@ pub struct NetworkHandle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) local: PeerId,
     pub(crate) listening: Arc<RwLock<Vec<Multiaddr>>>,
+    pub(crate) answer_bytes: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Command {
@@ -133,7 +141,8 @@ impl NetworkHandle {
         let _ = self.commands.send(Command::Request { peer, tag, bytes });
     }
 
-    /// Answers a request.
+    /// Answers a request. An answer for which there is no room, because too much is under way that peers do not read, is
+    /// dropped: the peer asks another node.
     pub fn respond(&self, id: RequestId, bytes: Vec<u8>) {
         let _ = self.commands.send(Command::Respond { id, bytes });
     }
@@ -153,6 +162,11 @@ impl NetworkHandle {
     /// Our identity.
     pub fn local_peer_id(&self) -> PeerId {
         self.local
+    }
+
+    /// Bytes of answers that are under way to peers.
+    pub fn answer_bytes(&self) -> usize {
+        self.answer_bytes.load(Ordering::Relaxed)
     }
 
     /// Addresses that are listened on.

@@ -6,7 +6,7 @@ use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use bttc_types::{Signature, SigningDomain};
 
 /// Version of the node-to-node protocol. Nodes of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
@@ -47,13 +47,29 @@ impl Hello {
     /// Reads a peer's hello.
     ///
     /// # Errors
+    /// [`Error::Mismatch`] for one of another version, which may look otherwise from its second field on;
     /// [`Error::Protocol`].
     pub fn decode_exact(mut bytes: &[u8]) -> Result<Self, Error> {
+        if let Some(version) = Self::version_of(bytes)
+            && version != PROTOCOL_VERSION
+        {
+            let (got, ours) = (version.to_string(), PROTOCOL_VERSION.to_string());
+            return Err(Error::Mismatch { what: "protocol version", got, ours });
+        }
         let hello = Self::decode(&mut bytes).map_err(|error| Error::Protocol(format!("hello: {error}")))?;
         if !bytes.is_empty() || hello.addresses.len() > MAX_ADDRESSES || hello.proof.len() > 1 {
             return Err(Error::Protocol("hello: too long".into()));
         }
         Ok(hello)
+    }
+
+    /// The version that an encoded hello begins with.
+    fn version_of(mut bytes: &[u8]) -> Option<u32> {
+        let header = alloy_rlp::Header::decode(&mut bytes).ok()?;
+        if !header.list {
+            return None;
+        }
+        u32::decode(&mut bytes).ok()
     }
 
     /// Checks that a peer is of our network.
@@ -80,5 +96,40 @@ impl Hello {
             .verify(domain.peer_digest(peer_id), proof.address)
             .map(|()| Some(proof.address))
             .map_err(|error| Error::Protocol(format!("validator proof: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(version: u32) -> Hello {
+        Hello {
+            version,
+            chain_id: 1,
+            genesis_hash: B256::ZERO,
+            height: 0,
+            head: B256::ZERO,
+            role: 2,
+            agent: Bytes::new(),
+            addresses: vec![],
+            proof: vec![],
+        }
+    }
+
+    #[test]
+    fn another_version_is_named_whatever_follows_it() {
+        let ours = alloy_rlp::encode(hello(PROTOCOL_VERSION));
+        assert_eq!(Hello::decode_exact(&ours), Ok(hello(PROTOCOL_VERSION)));
+        let mismatch = |version: u32| {
+            let (got, ours) = (version.to_string(), PROTOCOL_VERSION.to_string());
+            Err(Error::Mismatch { what: "protocol version", got, ours })
+        };
+        assert_eq!(Hello::decode_exact(&alloy_rlp::encode(hello(1))), mismatch(1));
+        let future = alloy_rlp::encode(vec![3u64, 1 << 40]);
+        assert_eq!(Hello::decode_exact(&future), mismatch(3), "its other fields are not known");
+        for rubbish in [&[][..], &[0xff; 8], &ours[..ours.len() - 1], &[&ours[..], &[0]].concat()] {
+            assert!(matches!(Hello::decode_exact(rubbish), Err(Error::Protocol(_))));
+        }
     }
 }

@@ -8,25 +8,39 @@
 //! libp2p. This crate does not know what the bytes mean.
 #![forbid(unsafe_code)]
 
+mod addresses;
+mod admission;
+mod answers;
 mod codec;
 mod config;
+mod control;
+mod dialing;
 mod error;
+mod greeting;
 mod handle;
 mod hello;
+mod identities;
 mod lane;
 mod outbox;
+mod requests;
 mod router;
 mod service;
 mod session;
+mod setup;
+mod standing;
 mod subnet;
+mod transactions;
+mod transport;
 
 pub use config::{NetworkConfig, Role};
 pub use error::Error;
 pub use handle::{Incoming, NetworkHandle, PeerInfo, RequestId};
 pub use hello::{Hello, PROTOCOL_VERSION};
 pub use lane::{LANES, Lane, assert_limits};
-pub use router::{Arrival, Consequence, Judged, PeerId64, Quota, Router, RouterConfig, Score, Verdict};
-pub use service::start;
+pub use router::{Arrival, Consequence, Judged, PeerId64, Router, RouterConfig, Verdict};
+pub use setup::start;
+pub use standing::{Quota, Score};
+pub use transactions::TransactionReceiver;
 
 /// Re-exported, so that the node names addresses and keys without depending on libp2p itself.
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair};

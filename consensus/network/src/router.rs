@@ -1,13 +1,15 @@
 //! The pure part: deduplication, forwarding, quotas, scores and bans. Time and randomness are inputs.
 
-use crate::lane::{LANES, Lane};
+use crate::identities::{GREETINGS, Identities, STREAMS};
+use crate::lane::Lane;
+use bttc_types::Mutant;
 use libp2p::PeerId;
 use lru::LruCache;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
 
-/// A peer's number in this process.
+/// A peer's number in this process: that of its identity, so that what is known of a peer survives its sessions.
 pub type PeerId64 = u64;
 
 /// Limits of the router.
@@ -15,6 +17,8 @@ pub type PeerId64 = u64;
 pub struct RouterConfig {
     /// Messages remembered, so that each is delivered once. 64 Ki entries of about 64 bytes.
     pub remembered: usize,
+    /// Identities remembered that are not connected. 16 Ki entries of about 500 bytes.
+    pub identities: usize,
     /// How long a ban lasts, milliseconds.
     pub ban_ms: u64,
     /// Score at which a peer is banned.
@@ -23,7 +27,7 @@ pub struct RouterConfig {
 
 impl Default for RouterConfig {
     fn default() -> Self {
-        Self { remembered: 65_536, ban_ms: 600_000, ban_score: -100 }
+        Self { remembered: 65_536, identities: 16_384, ban_ms: 600_000, ban_score: -100 }
     }
 }
 
@@ -38,76 +42,6 @@ pub enum Verdict {
     Drop,
     /// Its sender is at fault.
     Reject(String),
-}
-
-/// A peer's standing: 0 is good, faults lower it, time heals one point a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Score {
-    points: i64,
-    at_ms: u64,
-}
-
-impl Score {
-    /// The points now.
-    pub fn at(&self, now_ms: u64) -> i64 {
-        let healed = i64::try_from(now_ms.saturating_sub(self.at_ms) / 1_000).unwrap_or(i64::MAX);
-        self.points.saturating_add(healed).min(0)
-    }
-
-    fn lower(&mut self, points: i64, now_ms: u64) -> i64 {
-        self.points = self.at(now_ms).saturating_sub(points);
-        self.at_ms = now_ms;
-        self.points
-    }
-}
-
-/// A token bucket for bytes and messages.
-#[derive(Clone, Copy, Debug)]
-pub struct Quota {
-    bytes: u64,
-    messages: u64,
-    at_ms: u64,
-}
-
-/// Seconds of quota that can be saved up.
-const BURST_SECONDS: u64 = 4;
-
-impl Quota {
-    fn new(lane: Lane, now_ms: u64) -> Self {
-        Self {
-            bytes: lane.quota_bytes() * BURST_SECONDS,
-            messages: lane.quota_messages() * BURST_SECONDS,
-            at_ms: now_ms,
-        }
-    }
-
-    /// Takes one message out of the bucket; false when there is not enough in it.
-    pub fn take(&mut self, lane: Lane, bytes: usize, now_ms: u64) -> bool {
-        let elapsed = now_ms.saturating_sub(self.at_ms);
-        if elapsed > 0 {
-            let refill = |have: u64, rate: u64| {
-                have.saturating_add(rate.saturating_mul(elapsed) / 1_000).min(rate.saturating_mul(BURST_SECONDS))
-            };
-            self.bytes = refill(self.bytes, lane.quota_bytes());
-            self.messages = refill(self.messages, lane.quota_messages());
-            self.at_ms = now_ms;
-        }
-        let bytes = bytes as u64;
-        if self.messages == 0 || self.bytes < bytes {
-            return false;
-        }
-        self.messages -= 1;
-        self.bytes -= bytes;
-        true
-    }
-}
-
-#[derive(Debug)]
-struct Peer {
-    id: PeerId,
-    protected: bool,
-    score: Score,
-    quotas: [Quota; LANES],
 }
 
 #[derive(Debug)]
@@ -153,14 +87,15 @@ pub enum Consequence {
 pub struct Router<S> {
     config: RouterConfig,
     hasher: S,
-    peers: BTreeMap<PeerId64, Peer>,
+    identities: Identities,
+    connected: BTreeSet<PeerId64>,
     seen: LruCache<u64, Seen>,
     bans: HashMap<PeerId, u64>,
 }
 
 /// Faults' prices.
 const REJECTED_MESSAGE: i64 = 25;
-const OVER_QUOTA: i64 = 2;
+const TOO_MUCH: i64 = 2;
 
 /// Bans remembered at once.
 const MAX_BANS: usize = 10_000;
@@ -169,18 +104,42 @@ impl<S: BuildHasher> Router<S> {
     /// No peers yet.
     pub fn new(config: RouterConfig, hasher: S) -> Self {
         let remembered = NonZeroUsize::new(config.remembered).unwrap_or(NonZeroUsize::MIN);
-        Self { config, hasher, peers: BTreeMap::new(), seen: LruCache::new(remembered), bans: HashMap::new() }
+        Self {
+            config,
+            hasher,
+            identities: Identities::new(config.identities),
+            connected: BTreeSet::new(),
+            seen: LruCache::new(remembered),
+            bans: HashMap::new(),
+        }
     }
 
-    /// A peer's session began. Protected peers (persistent ones) are never banned.
+    /// The number of an identity, to be given to [`Self::add_peer`]. It stays the same as long as the identity is
+    /// remembered, and is never given to another one.
+    pub fn number_of(&mut self, id: &PeerId, now_ms: u64) -> PeerId64 {
+        self.identities.number_of(id, now_ms)
+    }
+
+    /// An identity is never banned and never forgotten.
+    pub fn protect(&mut self, id: &PeerId, now_ms: u64) {
+        self.identities.protect(id, now_ms);
+    }
+
+    /// A peer's session began. It has the standing that it had when its last one ended. Protected peers are
+    /// never banned.
     pub fn add_peer(&mut self, peer: PeerId64, id: PeerId, protected: bool, now_ms: u64) {
-        let quotas = Lane::ALL.map(|lane| Quota::new(lane, now_ms));
-        self.peers.insert(peer, Peer { id, protected, score: Score::default(), quotas });
+        self.identities.enter(peer, id, protected, now_ms);
+        self.connected.insert(peer);
+        if Mutant::StandingPerSession.active() {
+            self.identities.forgive(peer, now_ms);
+        }
     }
 
     /// A peer's session ended.
     pub fn remove_peer(&mut self, peer: PeerId64) {
-        self.peers.remove(&peer);
+        if self.connected.remove(&peer) {
+            self.identities.leave(peer);
+        }
     }
 
     /// Whether a peer may connect.
@@ -195,12 +154,25 @@ impl<S: BuildHasher> Router<S> {
         }
     }
 
-    /// Bytes arrived.
+    /// Whether a gossip stream between us and an identity may be opened now; if so, it counts.
+    pub fn may_open(&mut self, peer: PeerId64, now_ms: u64) -> bool {
+        self.identities.get_mut(peer).is_some_and(|standing| standing.streams.take(STREAMS, now_ms))
+    }
+
+    /// Whether a peer may be sent now what it has missed; if so, it counts.
+    pub fn may_greet(&mut self, peer: PeerId64, now_ms: u64) -> bool {
+        self.identities.get_mut(peer).is_some_and(|standing| standing.greetings.take(GREETINGS, now_ms))
+    }
+
+    /// Bytes arrived. What is known already costs a peer nothing but its bytes.
     pub fn arrived(&mut self, peer: PeerId64, lane: Lane, bytes: &[u8], now_ms: u64) -> Arrival {
-        let Some(entry) = self.peers.get_mut(&peer) else { return Arrival::Duplicate };
-        if let Some(quota) = entry.quotas.get_mut(lane as usize)
-            && !quota.take(lane, bytes.len(), now_ms)
-        {
+        if !self.connected.contains(&peer) {
+            return Arrival::Duplicate;
+        }
+        let Some(standing) = self.identities.get_mut(peer) else { return Arrival::Duplicate };
+        let Some(quota) = standing.quotas.get_mut(lane as usize) else { return Arrival::Duplicate };
+        let quota_first = Mutant::FloodsPassedOn.active();
+        if !quota.receive(lane, bytes.len(), now_ms) || (quota_first && !quota.take(lane, bytes.len(), now_ms)) {
             return Arrival::OverQuota;
         }
         let number = self.hasher.hash_one((lane as u8, bytes));
@@ -210,6 +182,9 @@ impl<S: BuildHasher> Router<S> {
                 seen.from.push(peer);
             }
             return Arrival::Duplicate;
+        }
+        if !quota_first && !quota.take(lane, bytes.len(), now_ms) {
+            return Arrival::OverQuota;
         }
         self.seen.put(number, Seen { from: vec![peer], accepted: false });
         Arrival::Deliver(number)
@@ -227,7 +202,7 @@ impl<S: BuildHasher> Router<S> {
         if std::mem::replace(&mut seen.accepted, true) {
             return Vec::new();
         }
-        self.peers.keys().filter(|peer| !seen.from.contains(peer)).copied().collect()
+        self.connected.iter().filter(|peer| !seen.from.contains(peer)).copied().collect()
     }
 
     /// Draws the consequences of what the node thinks of a message that `peer` sent.
@@ -256,148 +231,56 @@ impl<S: BuildHasher> Router<S> {
         self.fault(peer, REJECTED_MESSAGE, now_ms)
     }
 
-    /// A peer exceeded a quota. Whoever passes on others' transactions cannot know our limits: dropping them is enough.
+    /// A peer exceeded a quota. Whoever passes on what others make cannot know our limits: dropping it is enough. What a
+    /// peer says of itself is its own act.
     pub fn over_quota(&mut self, peer: PeerId64, lane: Lane, now_ms: u64) -> Consequence {
-        if lane == Lane::Transactions {
-            return Consequence::Keep;
-        }
-        self.fault(peer, OVER_QUOTA, now_ms)
+        let own_act = match lane {
+            Lane::Control => true,
+            Lane::Transactions => false,
+            Lane::Votes | Lane::Proposals | Lane::Certificates | Lane::Evidence | Lane::Attestations => {
+                Mutant::FloodsPassedOn.active()
+            }
+        };
+        if own_act { self.fault(peer, TOO_MUCH, now_ms) } else { Consequence::Keep }
     }
 
-    /// A peer broke the protocol itself.
+    /// A peer opened the gossip stream sooner than it may.
+    pub fn opened_too_often(&mut self, peer: PeerId64, now_ms: u64) -> Consequence {
+        self.fault(peer, TOO_MUCH, now_ms)
+    }
+
+    /// A peer broke the protocol itself: no further byte of it can be understood. Even a protected one is disconnected.
     pub fn protocol_fault(&mut self, peer: PeerId64, now_ms: u64) -> Consequence {
-        self.fault(peer, self.config.ban_score.saturating_neg(), now_ms)
+        let _ = self.fault(peer, self.config.ban_score.saturating_neg(), now_ms);
+        Consequence::Disconnect
     }
 
     fn fault(&mut self, peer: PeerId64, points: i64, now_ms: u64) -> Consequence {
-        let Some(entry) = self.peers.get_mut(&peer) else { return Consequence::Keep };
-        if entry.score.lower(points, now_ms) > self.config.ban_score {
+        let Some(standing) = self.identities.get_mut(peer) else { return Consequence::Keep };
+        let left = standing.score.lower(points, self.config.ban_score, now_ms);
+        if left > self.config.ban_score || standing.protected {
             return Consequence::Keep;
         }
-        if !entry.protected {
-            if self.bans.len() >= MAX_BANS {
-                self.bans.retain(|_, until| *until > now_ms);
-            }
-            if self.bans.len() < MAX_BANS {
-                self.bans.insert(entry.id, now_ms.saturating_add(self.config.ban_ms));
-            }
+        let id = standing.id;
+        if self.bans.len() >= MAX_BANS {
+            self.bans.retain(|_, until| *until > now_ms);
+        }
+        if self.bans.len() < MAX_BANS {
+            self.bans.insert(id, now_ms.saturating_add(self.config.ban_ms));
         }
         Consequence::Disconnect
     }
 
     /// A peer's points.
     pub fn score(&self, peer: PeerId64, now_ms: u64) -> i64 {
-        self.peers.get(&peer).map_or(0, |entry| entry.score.at(now_ms))
+        self.identities.get(peer).map_or(0, |standing| standing.score.at(now_ms))
     }
 
-    /// All peers.
+    /// The connected peers.
     pub fn peers(&self) -> impl Iterator<Item = PeerId64> + '_ {
-        self.peers.keys().copied()
+        self.connected.iter().copied()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::hash::{BuildHasherDefault, DefaultHasher};
-
-    fn router(peers: u64) -> Router<BuildHasherDefault<DefaultHasher>> {
-        let mut router = Router::new(RouterConfig::default(), BuildHasherDefault::default());
-        for peer in 0..peers {
-            router.add_peer(peer, PeerId::random(), false, 0);
-        }
-        router
-    }
-
-    #[test]
-    fn a_message_is_delivered_once_and_passed_on_to_those_who_lack_it() {
-        let mut router = router(4);
-        let Arrival::Deliver(number) = router.arrived(0, Lane::Votes, b"vote", 0) else { panic!() };
-        assert_eq!(router.arrived(1, Lane::Votes, b"vote", 0), Arrival::Duplicate);
-        assert_eq!(router.forward(number), [2, 3]);
-        assert!(router.forward(number).is_empty());
-        assert!(matches!(router.arrived(0, Lane::Evidence, b"vote", 0), Arrival::Deliver(_)), "lanes are apart");
-    }
-
-    #[test]
-    fn a_message_that_came_too_early_is_delivered_when_it_comes_again() {
-        let mut router = router(2);
-        let Arrival::Deliver(number) = router.arrived(0, Lane::Votes, b"vote", 0) else { panic!() };
-        router.forget(number);
-        assert_eq!(router.arrived(0, Lane::Votes, b"vote", 1), Arrival::Deliver(number));
-    }
-
-    #[test]
-    fn our_own_message_does_not_come_back() {
-        let mut router = router(2);
-        router.published(Lane::Votes, b"mine");
-        assert_eq!(router.arrived(1, Lane::Votes, b"mine", 0), Arrival::Duplicate);
-    }
-
-    #[test]
-    fn quotas_are_per_peer_and_lane_and_refill() {
-        let mut router = router(2);
-        let message = |index: u32| index.to_be_bytes();
-        let mut index = 0;
-        while router.arrived(0, Lane::Evidence, &message(index), 0) != Arrival::OverQuota {
-            index += 1;
-        }
-        assert_eq!(u64::from(index), Lane::Evidence.quota_messages() * 4);
-        assert!(matches!(router.arrived(0, Lane::Votes, b"x", 0), Arrival::Deliver(_)));
-        assert!(matches!(router.arrived(1, Lane::Evidence, b"x", 0), Arrival::Deliver(_)));
-        assert!(matches!(router.arrived(0, Lane::Evidence, b"later", 1_000), Arrival::Deliver(_)));
-    }
-
-    #[test]
-    fn faults_lead_to_a_ban_that_expires() {
-        let mut router = router(1);
-        let id = PeerId::random();
-        router.add_peer(7, id, false, 0);
-        for _ in 0..3 {
-            assert_eq!(router.rejected(7, 0), Consequence::Keep);
-        }
-        assert_eq!(router.rejected(7, 0), Consequence::Disconnect);
-        assert!(router.is_banned(&id, 599_999));
-        assert!(!router.is_banned(&id, 600_000));
-        router.add_peer(8, PeerId::random(), true, 0);
-        assert_eq!(router.protocol_fault(8, 0), Consequence::Disconnect);
-        assert_eq!(router.bans.len(), 0, "protected peers are not banned");
-    }
-
-    #[test]
-    fn the_oldest_messages_are_forgotten() {
-        let remembered = RouterConfig::default().remembered as u64;
-        let mut router = router(2);
-        for index in 0..=remembered {
-            // Slow enough for the quota.
-            let arrival = router.arrived(0, Lane::Votes, &index.to_be_bytes(), index);
-            assert!(matches!(arrival, Arrival::Deliver(_)));
-        }
-        let last = remembered.to_be_bytes();
-        assert_eq!(router.arrived(1, Lane::Votes, &last, remembered), Arrival::Duplicate);
-        let first = 0u64.to_be_bytes();
-        assert!(matches!(router.arrived(1, Lane::Votes, &first, remembered), Arrival::Deliver(_)));
-    }
-
-    #[test]
-    fn bans_are_bounded_and_old_ones_make_room() {
-        let mut router = router(0);
-        for index in 0..MAX_BANS as u64 + 5 {
-            router.add_peer(index, PeerId::random(), false, 0);
-            assert_eq!(router.protocol_fault(index, 0), Consequence::Disconnect, "it goes, whether banned or not");
-        }
-        assert_eq!(router.bans.len(), MAX_BANS);
-        let id = PeerId::random();
-        router.add_peer(1_000_000, id, false, 600_000);
-        router.protocol_fault(1_000_000, 600_001);
-        assert!(router.is_banned(&id, 600_002), "expired bans have made room");
-    }
-
-    #[test]
-    fn faults_heal_with_time() {
-        let mut router = router(1);
-        for step in 0..20 {
-            assert_eq!(router.rejected(0, step * 30_000), Consequence::Keep);
-        }
-    }
-}
+mod tests;

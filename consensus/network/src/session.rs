@@ -5,6 +5,7 @@ use crate::codec::{MAX_HELLO_BYTES, read_body, read_frame, write_body, write_fra
 use crate::hello::Hello;
 use crate::lane::Lane;
 use crate::outbox::Outbox;
+use crate::router::PeerId64;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
 use std::sync::Arc;
@@ -24,9 +25,16 @@ const BATCH: usize = 63;
 #[derive(Debug)]
 pub(crate) enum SessionEvent {
     /// A frame came.
-    Frame { session: u64, lane: Lane, bytes: Vec<u8> },
+    Frame { from: SessionKey, lane: Lane, bytes: Vec<u8> },
     /// It is over.
-    Ended { session: u64, error: Option<Error> },
+    Ended { from: SessionKey, error: Option<Error> },
+}
+
+/// A stream's name: a peer opens several, one after another, and what comes of an old one is not of the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionKey {
+    pub(crate) peer: PeerId64,
+    pub(crate) session: u64,
 }
 
 /// Exchanges hellos on a new stream.
@@ -46,7 +54,7 @@ pub(crate) async fn exchange_hello(stream: &mut Stream, ours: &Hello) -> Result<
 
 /// Runs a session until the stream ends or the outbox is closed.
 pub(crate) fn spawn(
-    session: u64,
+    from: SessionKey,
     peer: PeerId,
     stream: Stream,
     outbox: Arc<Outbox>,
@@ -84,7 +92,7 @@ pub(crate) fn spawn(
         loop {
             match read_frame(&mut reader).await {
                 Ok(Some((lane, bytes))) => {
-                    if reading.send(SessionEvent::Frame { session, lane, bytes }).await.is_err() {
+                    if reading.send(SessionEvent::Frame { from, lane, bytes }).await.is_err() {
                         return None;
                     }
                 }
@@ -99,7 +107,7 @@ pub(crate) fn spawn(
             error = read => error,
         };
         outbox.close();
-        tracing::debug!(%peer, session, ?error, "session ended");
-        let _ = events.send(SessionEvent::Ended { session, error }).await;
+        tracing::debug!(%peer, session = from.session, ?error, "session ended");
+        let _ = events.send(SessionEvent::Ended { from, error }).await;
     });
 }

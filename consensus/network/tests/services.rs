@@ -1,7 +1,9 @@
 //! Real network services on loopback: pairs over TCP and QUIC, strangers, a seed, a validator behind two sentries.
 
 use alloy_primitives::B256;
-use bttc_network::{Incoming, Keypair, Lane, Multiaddr, NetworkConfig, NetworkHandle, Role, Verdict, start};
+use bttc_network::{
+    Incoming, Keypair, Lane, Multiaddr, NetworkConfig, NetworkHandle, Role, TransactionReceiver, Verdict, start,
+};
 use bttc_types::{SecretKey, SigningDomain};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
@@ -13,7 +15,7 @@ fn service(
     peers: Vec<Multiaddr>,
     key: Option<&SecretKey>,
     genesis: B256,
-) -> (NetworkHandle, Receiver<Incoming>, Receiver<Incoming>) {
+) -> (NetworkHandle, Receiver<Incoming>, TransactionReceiver) {
     let role = if key.is_some() { Role::Validator } else { Role::Full };
     let config = NetworkConfig { persistent_peers: peers, role, ..NetworkConfig::default() };
     configured(listen, config, key, genesis)
@@ -24,7 +26,7 @@ fn configured(
     config: NetworkConfig,
     key: Option<&SecretKey>,
     genesis: B256,
-) -> (NetworkHandle, Receiver<Incoming>, Receiver<Incoming>) {
+) -> (NetworkHandle, Receiver<Incoming>, TransactionReceiver) {
     let config = NetworkConfig { listen: vec![listen.parse().unwrap()], ..config };
     let domain = SigningDomain::new(1337, genesis);
     start(config, Keypair::generate_ed25519(), key, domain, 1337, genesis, (7, B256::ZERO), "test").unwrap()
@@ -59,7 +61,7 @@ async fn talk(listen: &str) {
     let (a, mut a_in, mut a_transactions) = service(listen, vec![], None, genesis);
     let (b, mut b_in, _b_transactions) = service(listen, vec![address(&a).await], Some(&key), genesis);
     let connected = |event| match event {
-        Incoming::Connected(info) => Some(info),
+        Incoming::Connected { info, .. } => Some(info),
         _ => None,
     };
     let seen = next(&mut a_in, connected).await;
@@ -76,12 +78,9 @@ async fn talk(listen: &str) {
     .await;
     assert_eq!(bytes, [1, 2, 3]);
     a.verdict(from, Lane::Votes, number, bytes, Verdict::Accept);
-    let transaction = next(&mut a_transactions, |event| match event {
-        Incoming::Message { lane: Lane::Transactions, bytes, .. } => Some(bytes),
-        _ => None,
-    })
-    .await;
-    assert_eq!(transaction.len(), 100_000);
+    let transaction = tokio::time::timeout(WAIT, a_transactions.recv()).await.expect("it comes in time");
+    let Some(Incoming::Message { lane: Lane::Transactions, bytes, .. }) = transaction else { panic!() };
+    assert_eq!(bytes.len(), 100_000);
 
     b.request(peer, 42, vec![9]);
     let id = next(&mut a_in, |event| match event {

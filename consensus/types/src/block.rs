@@ -99,7 +99,22 @@ pub fn authentic_block_hash(bytes: &[u8]) -> Result<B256, Error> {
 ///
 /// # Errors
 /// [`Error::Malformed`] when the bytes do not start like a block.
-pub fn block_hash_of(mut bytes: &[u8]) -> Result<B256, Error> {
+pub fn block_hash_of(bytes: &[u8]) -> Result<B256, Error> {
+    encoded_header(bytes).map(keccak256)
+}
+
+/// The header of an encoded block and its hash, without a look at the transactions: they may be anything.
+///
+/// # Errors
+/// [`Error::Malformed`] when the bytes do not start like a block.
+pub fn header_of(bytes: &[u8]) -> Result<(B256, Header), Error> {
+    let encoded = encoded_header(bytes)?;
+    let mut rest = encoded;
+    let header = Header::decode(&mut rest).map_err(|error| Error::malformed("block", error))?;
+    Ok((keccak256(encoded), header))
+}
+
+fn encoded_header(mut bytes: &[u8]) -> Result<&[u8], Error> {
     let malformed = |error| Error::malformed("block", error);
     let outer = alloy_rlp::Header::decode(&mut bytes).map_err(malformed)?;
     if !outer.list {
@@ -108,8 +123,7 @@ pub fn block_hash_of(mut bytes: &[u8]) -> Result<B256, Error> {
     let start = bytes;
     let header = alloy_rlp::Header::decode(&mut bytes).map_err(malformed)?;
     let prefix = start.len().saturating_sub(bytes.len());
-    let encoded = start
+    start
         .get(..prefix.saturating_add(header.payload_length))
-        .ok_or_else(|| Error::malformed("block", "header is cut off"))?;
-    Ok(keccak256(encoded))
+        .ok_or_else(|| Error::malformed("block", "header is cut off"))
 }

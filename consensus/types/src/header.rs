@@ -1,6 +1,6 @@
 //! What this chain puts into the fields of an Ethereum header.
 
-use crate::{Error, Height, Round};
+use crate::{Error, Height, MAX_ROUND, Mutant, Round};
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 
@@ -11,7 +11,7 @@ const EXTRA_DATA_VERSION: u8 = 1;
 /// second of `timestamp` (2), big endian; anything after that up to 32 bytes is zero and we write nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtraData {
-    /// Round in which the block was built first; a re-proposal keeps it.
+    /// Round in which the block was built first; a re-proposal keeps it. At most [`MAX_ROUND`].
     pub round: Round,
     /// 0..=999.
     pub millis: u16,
@@ -35,10 +35,12 @@ impl ExtraData {
         let fields: [u8; 7] = bytes.try_into().map_err(|_| Error::InvalidExtraData)?;
         let [version, r0, r1, r2, r3, m0, m1] = fields;
         let millis = u16::from_be_bytes([m0, m1]);
-        if version != EXTRA_DATA_VERSION || millis > 999 {
+        let round = Round::from_be_bytes([r0, r1, r2, r3]);
+        let bounded = round <= MAX_ROUND || Mutant::RoundUnchecked.active();
+        if version != EXTRA_DATA_VERSION || millis > 999 || !bounded {
             return Err(Error::InvalidExtraData);
         }
-        Ok(Self { round: Round::from_be_bytes([r0, r1, r2, r3]), millis })
+        Ok(Self { round, millis })
     }
 }
 
@@ -79,6 +81,11 @@ mod tests {
         assert!(ExtraData::decode(&longer).is_err());
         assert!(ExtraData::decode(&[2, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(ExtraData::decode(&[1, 0, 0, 0, 0, 3, 232]).is_err(), "1000 ms is a second");
+        let last = ExtraData { round: MAX_ROUND, millis: 0 };
+        assert_eq!(ExtraData::decode(&last.encode()), Ok(last));
+        for round in [MAX_ROUND + 1, 5_000_000, Round::MAX] {
+            assert!(ExtraData::decode(&ExtraData { round, millis: 0 }.encode()).is_err(), "round {round}");
+        }
     }
 
     #[test]

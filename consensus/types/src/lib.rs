@@ -48,7 +48,7 @@ mod transaction;
 mod validators;
 mod vote;
 
-pub use block::{Block, MAX_BLOCK_BYTES, Transaction, authentic_block_hash, block_hash_of};
+pub use block::{Block, MAX_BLOCK_BYTES, Transaction, authentic_block_hash, block_hash_of, header_of};
 pub use certificate::{Certificate, CommitSignature};
 pub use crypto::{SecretKey, Signature, recover};
 pub use error::Error;
@@ -61,12 +61,16 @@ pub use parts::{MAX_PARTS, PART_BYTES, Part, PartSetBuilder, PartsHeader, Proven
 pub use recovery::{recoveries, remember_recoveries};
 pub use sign_bytes::SigningDomain;
 pub use transaction::{MAX_TRANSACTION_BYTES, RecoveredTransaction, decode_transaction};
-pub use validators::{MAX_VALIDATORS, Validator, ValidatorSet};
-pub use vote::{Proposal, SignedProposal, SignedVote, Vote, VoteKind};
+pub use validators::{MAX_VALIDATORS, Turns, Validator, ValidatorSet, rotation_steps};
+pub use vote::{Proposal, SignedProposal, SignedVote, Vote, VoteKind, decode_choice, encode_choice};
 
 /// Number of a block; the genesis block has height 0.
 pub type Height = u64;
 /// Round of voting within a height, from 0.
 pub type Round = u32;
+
+/// Last round that a block can be built in. Its proposer is found by one pass over the set for each round, so this bounds
+/// what a number in somebody's block costs; a height gets there after more than two months without a decision.
+pub const MAX_ROUND: Round = 100_000;
 /// Weight of a validator, in power units of stake.
 pub type VotingPower = u64;

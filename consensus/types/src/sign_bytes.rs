@@ -5,10 +5,11 @@ use alloy_primitives::{B256, hex, keccak256};
 use prost::Message as _;
 use tendermint_proto::v0_38::types::{CanonicalBlockId, CanonicalProposal, CanonicalVote};
 
-/// Names one network in everything that is signed: `bttc-<chain id>-<first 8 hex digits of the genesis hash>`.
+/// Names one network in everything that is signed: `bttc-<chain id>-<first 32 hex digits of the genesis hash>`.
 ///
 /// The genesis hash is part of it so that the votes of an abandoned network are not slashable on the one that
-/// replaced it under the same chain id.
+/// replaced it under the same chain id. 128 bits of it, so that nobody can grind a second network with the same name. For chain ids of
+/// up to 12 digits the name has at most the 50 characters that Tendermint allows a chain id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningDomain {
     name: String,
@@ -18,7 +19,7 @@ impl SigningDomain {
     /// The domain of the network with this chain id and genesis block.
     pub fn new(chain_id: u64, genesis_hash: B256) -> Self {
         let digits = hex::encode(genesis_hash);
-        let short: String = digits.chars().take(8).collect();
+        let short: String = digits.chars().take(GENESIS_DIGITS).collect();
         Self { name: format!("bttc-{chain_id}-{short}") }
     }
 
@@ -91,6 +92,9 @@ impl SigningDomain {
         keccak256(bytes)
     }
 }
+
+/// Hex digits of the genesis hash in the name.
+const GENESIS_DIGITS: usize = 32;
 
 /// `SIGNED_MSG_TYPE_PROPOSAL`.
 const PROPOSAL_TYPE: i32 = 32;

@@ -1,8 +1,9 @@
 //! The validator set and Tendermint's proposer-priority rotation.
 
-use crate::{Error, Round, VotingPower};
+use crate::{Error, MAX_ROUND, Mutant, Round, VotingPower};
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Most validators that any preset may configure. Certificates index signers with 16 bits and gateway contracts
@@ -34,6 +35,8 @@ pub struct Validator {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidatorSet {
     validators: Arc<[Validator]>,
+    /// Addresses in ascending order with their indices.
+    by_address: Arc<[(Address, u16)]>,
     total_power: VotingPower,
     priorities: Vec<i64>,
 }
@@ -54,9 +57,10 @@ impl ValidatorSet {
             return Err(Error::InvalidValidatorSet("a validator has no power"));
         }
         validators.sort_by(|a, b| b.power.cmp(&a.power).then(a.address.cmp(&b.address)));
-        let mut addresses: Vec<Address> = validators.iter().map(|validator| validator.address).collect();
-        addresses.sort_unstable();
-        if addresses.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+        let mut by_address: Vec<(Address, u16)> =
+            validators.iter().map(|validator| validator.address).zip(0u16..).collect();
+        by_address.sort_unstable();
+        if by_address.windows(2).any(|pair| matches!(pair, [a, b] if a.0 == b.0)) {
             return Err(Error::InvalidValidatorSet("an address occurs twice"));
         }
         let total_power = validators
@@ -65,7 +69,7 @@ impl ValidatorSet {
             .filter(|total| *total <= MAX_TOTAL_POWER)
             .ok_or(Error::InvalidValidatorSet("its total power exceeds 2^60"))?;
         let priorities = vec![0; validators.len()];
-        Ok(Self { validators: validators.into(), total_power, priorities })
+        Ok(Self { validators: validators.into(), by_address: by_address.into(), total_power, priorities })
     }
 
     /// The same set `blocks` heights later: the rotation has moved on by that many rounds 0.
@@ -85,12 +89,13 @@ impl ValidatorSet {
 
     /// The proposer of `round` at this set's height.
     ///
-    /// Costs one pass over the set per round; rounds are small numbers except under attack, and a round can only
-    /// be reached by timeouts, so the cost cannot be forced from outside.
+    /// Costs one pass over the set for each round up to [`MAX_ROUND`], above which nobody proposes and this names the proposer of
+    /// that round. Whoever asks again and again uses [`Turns`].
     pub fn proposer(&self, round: Round) -> &Validator {
+        let last = if Mutant::RoundUnchecked.active() { round } else { round.min(MAX_ROUND) };
         let mut set = self.clone();
         let mut index = set.increment_priorities();
-        for _ in 0..round {
+        for _ in 0..last {
             index = set.increment_priorities();
         }
         // `increment_priorities` returns the index of an element; the set is never empty.
@@ -124,8 +129,9 @@ impl ValidatorSet {
 
     /// Index and validator with this consensus address.
     pub fn find(&self, address: &Address) -> Option<(u16, &Validator)> {
-        let index = self.validators.iter().position(|validator| validator.address == *address)?;
-        Some((u16::try_from(index).ok()?, self.validators.get(index)?))
+        let place = self.by_address.binary_search_by_key(address, |(known, _)| *known).ok()?;
+        let (_, index) = self.by_address.get(place)?;
+        Some((*index, self.validators.get(usize::from(*index))?))
     }
 
     /// Sum of all powers.
@@ -148,6 +154,7 @@ impl ValidatorSet {
     /// One step of `IncrementProposerPriority`: rescale, centre, add power, pick the highest (lowest address wins a
     /// tie), charge it the total. Returns the index picked.
     fn increment_priorities(&mut self) -> usize {
+        STEPS.set(STEPS.get().wrapping_add(1));
         // Bounded by MAX_TOTAL_POWER, so it fits.
         let total = i64::try_from(self.total_power).unwrap_or(i64::MAX);
         let window = total.saturating_mul(PRIORITY_WINDOW);
@@ -182,6 +189,42 @@ impl ValidatorSet {
             *priority = priority.saturating_sub(total);
         }
         index
+    }
+}
+
+thread_local! {
+    static STEPS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many steps of the rotation this thread has made; each is a few passes over a set.
+pub fn rotation_steps() -> u64 {
+    STEPS.get()
+}
+
+/// The proposers of a height by round, each step of the rotation made once.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    rotation: ValidatorSet,
+    proposers: Vec<u16>,
+}
+
+impl Turns {
+    /// The turns of the height that a set belongs to.
+    pub fn new(set: &ValidatorSet) -> Self {
+        Self { rotation: set.clone(), proposers: Vec::new() }
+    }
+
+    /// The proposer of a round, as [`ValidatorSet::proposer`] names it.
+    pub fn proposer(&mut self, round: Round) -> Validator {
+        let place = usize::try_from(round.min(MAX_ROUND)).unwrap_or(usize::MAX);
+        while self.proposers.len() <= place {
+            let index = self.rotation.increment_priorities();
+            // A set has at most 255 members.
+            self.proposers.push(u16::try_from(index).unwrap_or(0));
+        }
+        let index = self.proposers.get(place).copied().unwrap_or(0);
+        let validators = &self.rotation.validators;
+        *validators.get(usize::from(index)).unwrap_or_else(|| unreachable_first(validators))
     }
 }
 
@@ -228,6 +271,36 @@ mod tests {
         for round in 0..20 {
             assert_eq!(set.proposer(round), set.advanced(u64::from(round)).proposer(0));
         }
+    }
+
+    #[test]
+    fn turns_are_the_rotation_each_step_made_once() {
+        let set = set(&[5, 3, 1]);
+        let mut turns = Turns::new(&set);
+        for round in [0, 7, 3, 40, 39] {
+            assert_eq!(turns.proposer(round), *set.proposer(round));
+        }
+        let before = rotation_steps();
+        turns.proposer(40);
+        assert_eq!(rotation_steps(), before);
+    }
+
+    #[test]
+    fn what_a_round_costs_is_bounded() {
+        let set = set(&[5, 3, 1]);
+        let before = rotation_steps();
+        assert_eq!(set.proposer(Round::MAX), set.proposer(MAX_ROUND));
+        assert_eq!(Turns::new(&set).proposer(Round::MAX), *set.proposer(MAX_ROUND));
+        assert!(rotation_steps() - before <= 4 * (u64::from(MAX_ROUND) + 1));
+    }
+
+    #[test]
+    fn members_are_found_by_address() {
+        let set = set(&[1, 7, 3, 7]);
+        for (index, validator) in set.validators().iter().enumerate() {
+            assert_eq!(set.find(&validator.address), Some((index as u16, validator)));
+        }
+        assert_eq!(set.find(&Address::repeat_byte(9)), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Votes and proposals, signed and unsigned, as they travel and as the WAL keeps them.
 
-use crate::{Error, Height, PartsHeader, Round, Signature, SigningDomain};
-use alloy_primitives::{Address, B256};
+use crate::{Error, Height, Mutant, PartsHeader, Round, Signature, SigningDomain};
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
 
 /// The two kinds of votes of the Tendermint algorithm.
@@ -58,13 +58,39 @@ pub struct Vote {
     pub validator: Address,
 }
 
+/// How a choice travels: the 32 bytes of a block's hash, or an empty string for nil.
+pub fn encode_choice(choice: Option<B256>) -> Bytes {
+    choice.map(|hash| hash.0.into()).unwrap_or_default()
+}
+
+/// Reads what [`encode_choice`] wrote. No block hashes to zero, so a choice of zero is malformed: it must not pass for nil, nor
+/// for a block.
+///
+/// # Errors
+/// Another length, or zero.
+pub fn decode_choice(bytes: &[u8]) -> alloy_rlp::Result<Option<B256>> {
+    match bytes.len() {
+        0 => Ok(None),
+        32 => named_hash(B256::from_slice(bytes)).map(Some),
+        _ => Err(alloy_rlp::Error::Custom("a vote's block hash has 0 or 32 bytes")),
+    }
+}
+
+/// A hash that names a block.
+fn named_hash(hash: B256) -> alloy_rlp::Result<B256> {
+    if hash.is_zero() && !Mutant::ZeroHashTaken.active() {
+        return Err(alloy_rlp::Error::Custom("no block hashes to zero"));
+    }
+    Ok(hash)
+}
+
 /// Wire form of [`Vote`]: nil travels as an empty string.
 #[derive(RlpEncodable, RlpDecodable)]
 struct VoteWire {
     kind: VoteKind,
     height: u64,
     round: u32,
-    block_hash: alloy_primitives::Bytes,
+    block_hash: Bytes,
     validator: Address,
 }
 
@@ -84,7 +110,7 @@ impl Vote {
             kind: self.kind,
             height: self.height,
             round: self.round,
-            block_hash: self.block_hash.map(|hash| hash.0.into()).unwrap_or_default(),
+            block_hash: encode_choice(self.block_hash),
             validator: self.validator,
         }
     }
@@ -93,11 +119,7 @@ impl Vote {
 impl Decodable for Vote {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
         let wire = VoteWire::decode(buf)?;
-        let block_hash = match wire.block_hash.len() {
-            0 => None,
-            32 => Some(B256::from_slice(&wire.block_hash)),
-            _ => return Err(alloy_rlp::Error::Custom("a vote's block hash has 0 or 32 bytes")),
-        };
+        let block_hash = decode_choice(&wire.block_hash)?;
         Ok(Self { kind: wire.kind, height: wire.height, round: wire.round, block_hash, validator: wire.validator })
     }
 }
@@ -181,7 +203,7 @@ impl Decodable for Proposal {
             height: wire.height,
             round: wire.round,
             pol_round,
-            block_hash: wire.block_hash,
+            block_hash: named_hash(wire.block_hash)?,
             proposer: wire.proposer,
         })
     }

@@ -150,7 +150,9 @@ fn what_was_encoded_decodes_to_the_same() {
     assert_eq!(authentic_block_hash(&bytes).unwrap(), block.hash());
     let vote = signed(&domain, vote(VoteKind::Precommit, None));
     assert_eq!(SignedVote::decode(&mut alloy_rlp::encode(&vote).as_slice()).unwrap(), vote);
-    let other = signed(&domain, Vote { block_hash: Some(B256::ZERO), ..vote.vote.clone() });
+    let nothing = signed(&domain, Vote { block_hash: Some(B256::ZERO), ..vote.vote.clone() });
+    assert!(SignedVote::decode(&mut alloy_rlp::encode(&nothing).as_slice()).is_err(), "no block hashes to zero");
+    let other = signed(&domain, Vote { block_hash: Some(B256::repeat_byte(1)), ..vote.vote.clone() });
     let evidence = Evidence::from_votes(vote.clone(), other.clone(), &domain);
     evidence.verify(&domain).unwrap();
     assert_eq!(evidence, Evidence::from_votes(other, vote.clone(), &domain), "one offence, one encoding");

@@ -41,6 +41,13 @@ pub struct ExecutedBlock {
     prepared: Mutex<Option<PreparedState>>,
 }
 
+impl ExecutedBlock {
+    /// The accounts that it changes: nonce, balance, code or storage. None once it is committed.
+    pub fn changed_accounts(&self) -> Vec<Address> {
+        self.prepared.lock().as_ref().map(|prepared| prepared.changed_accounts().collect()).unwrap_or_default()
+    }
+}
+
 /// What the end of a block gives.
 #[derive(Clone, Debug)]
 pub struct BlockEnd {

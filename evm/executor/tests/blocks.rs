@@ -7,7 +7,9 @@ use bttc_genesis::{
     ChainSpec, DEV_KEYS, GenesisValidator, LightClient, Preset, REWARD_POOL_SLOT, REWARDS_ADDRESS, SetChange,
 };
 use bttc_state::{MemoryFaults, MemoryStore, StateRead, StateStore, StoreOptions};
-use bttc_types::{Block, Certificate, RecoveredTransaction, SecretKey, Transaction};
+use bttc_types::{
+    Block, Certificate, ExtraData, MAX_ROUND, RecoveredTransaction, SecretKey, Transaction, rotation_steps,
+};
 use std::sync::Arc;
 
 struct Queue(Vec<Arc<RecoveredTransaction>>, Vec<Verdict>);
@@ -160,6 +162,22 @@ fn every_header_field_is_checked() {
         change(&mut changed.header);
         let result = b.validate(changed.encode(), &|_| None);
         assert!(matches!(result, Err(Error::Invalid(_))), "{name}: {result:?}");
+    }
+}
+
+/// Its proposer is found by counting to the round that a block names, so that number is bounded before anybody counts.
+#[test]
+fn a_block_of_an_absurd_round_costs_nothing() {
+    let (a, _) = chain();
+    let (b, _) = chain();
+    let (block, _) = build(&a, genesis_certificate(&a), vec![]);
+    for round in [MAX_ROUND + 1, 5_000_000, u32::MAX] {
+        let mut changed = block.clone();
+        changed.header.extra_data = ExtraData { round, millis: 0 }.encode();
+        let before = rotation_steps();
+        let result = b.validate(changed.encode(), &|_| None);
+        assert!(matches!(result, Err(Error::Invalid(Invalid::Header { .. }))), "{round}: {result:?}");
+        assert!(rotation_steps() - before < 10, "nobody counts to {round}");
     }
 }
 

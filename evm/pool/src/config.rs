@@ -12,11 +12,19 @@ pub struct PoolConfig {
     pub max_transactions: usize,
     /// Bytes in total.
     pub max_bytes: usize,
+    /// Queued transactions of one sender. They may never become executable, so they pay for no place; 64 is more than
+    /// what the network puts out of order.
+    pub max_queued_per_sender: usize,
+    /// Share of transactions and of bytes that queued ones may have in all, percent.
+    pub queued_percent: usize,
+    /// Share of transactions and of bytes that is kept for local ones, percent. More than this would let whoever uses a
+    /// public node push out everybody else's for the lowest price.
+    pub local_percent: usize,
     /// By how much a replacement must raise both fee cap and tip, percent.
     pub replacement_percent: u128,
     /// How long a pending transaction is kept, milliseconds.
     pub pending_lifetime_ms: u64,
-    /// How long a transaction behind a gap is kept, milliseconds.
+    /// How long a queued transaction is kept, milliseconds.
     pub queued_lifetime_ms: u64,
     /// Reasons of dropped transactions that are remembered.
     pub remembered_drops: usize,
@@ -29,10 +37,41 @@ impl Default for PoolConfig {
             max_bytes_per_sender: 8 << 20,
             max_transactions: 100_000,
             max_bytes: 256 << 20,
+            max_queued_per_sender: 64,
+            queued_percent: 10,
+            local_percent: 10,
             replacement_percent: 10,
             pending_lifetime_ms: 3 * 3_600_000,
             queued_lifetime_ms: 30 * 60_000,
             remembered_drops: 20_000,
         }
+    }
+}
+
+impl PoolConfig {
+    /// Transactions and bytes that queued ones may have in all.
+    pub(crate) fn queued_share(&self) -> Share {
+        Share::of(self, self.queued_percent)
+    }
+
+    /// Transactions and bytes that are kept for local ones.
+    pub(crate) fn local_share(&self) -> Share {
+        Share::of(self, self.local_percent)
+    }
+}
+
+/// A part of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Transactions.
+    pub(crate) count: usize,
+    /// Bytes.
+    pub(crate) bytes: usize,
+}
+
+impl Share {
+    fn of(config: &PoolConfig, percent: usize) -> Self {
+        let part = |whole: usize| whole.saturating_mul(percent).div_ceil(100);
+        Self { count: part(config.max_transactions), bytes: part(config.max_bytes) }
     }
 }

@@ -48,6 +48,9 @@ pub enum Error {
         /// What the cheapest transaction in the pool pays.
         minimum: u128,
     },
+    /// It cannot be executed before an earlier one of its sender, and the share of the pool for such is full.
+    #[error("txpool is full: too many transactions wait for an earlier nonce of their sender")]
+    QueuedFull,
     /// The sender has its share of the pool.
     #[error("account {sender} has reached its limit of {limit} {what} in the pool")]
     SenderLimit {
@@ -58,7 +61,7 @@ pub enum Error {
         /// Of what.
         what: &'static str,
     },
-    /// The sender cannot pay for it and its earlier transactions in the pool.
+    /// The sender cannot pay for it and what must be executed before it; or, for a queued one, not even for it alone.
     #[error("insufficient funds for gas * price + value: balance {balance}, cost {cost}")]
     InsufficientFunds {
         /// What the sender has.
@@ -74,12 +77,20 @@ pub enum Error {
         /// What is needed.
         needed: u64,
     },
-    /// Its gas limit exceeds what a transaction may have.
+    /// Its gas limit exceeds what any transaction may have, for ever.
+    #[error("transaction gas limit too high (cap: {cap}, tx: {got})")]
+    GasCap {
+        /// Its gas limit.
+        got: u64,
+        /// The most.
+        cap: u64,
+    },
+    /// Its gas limit exceeds that of a block, which governance may change.
     #[error("transaction gas limit too high (cap: {limit}, tx: {got})")]
     GasLimit {
         /// Its gas limit.
         got: u64,
-        /// The limit.
+        /// A block's.
         limit: u64,
     },
     /// Its tip exceeds its fee cap.

@@ -15,6 +15,8 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     bytes: u64,
+    /// Length of what the last rewrite kept.
+    kept: u64,
 }
 
 /// Size from which on the journal is rewritten with the transactions that are still in the pool.
@@ -34,7 +36,7 @@ impl Journal {
         let (transactions, good) = parse(&content);
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
         file.set_len(good).map_err(failed)?;
-        Ok((Self { path: path.to_owned(), file, bytes: good }, transactions))
+        Ok((Self { path: path.to_owned(), file, bytes: good, kept: 0 }, transactions))
     }
 
     /// Appends a transaction.
@@ -54,10 +56,11 @@ impl Journal {
 
     /// Whether the journal has grown so much that it should be rewritten.
     pub fn wants_rewrite(&self) -> bool {
-        self.bytes > REWRITE_BYTES
+        // In proportion to what is kept, so that a large pool is not written anew for every few transactions.
+        self.bytes > REWRITE_BYTES && self.bytes > self.kept.saturating_mul(2)
     }
 
-    /// Replaces the content, atomically.
+    /// Replaces the content, atomically and durably.
     ///
     /// # Errors
     /// [`Error::Journal`].
@@ -73,10 +76,17 @@ impl Journal {
         }
         file.sync_all().map_err(failed)?;
         std::fs::rename(&next, &self.path).map_err(failed)?;
+        // From here on the old file has no name: what is appended must go to the new one, whatever fails next.
         self.file = OpenOptions::new().append(true).open(&self.path).map_err(failed)?;
-        self.bytes = bytes;
-        Ok(())
+        (self.bytes, self.kept) = (bytes, bytes);
+        // The name is on the disk only when its directory is.
+        sync_directory_of(&self.path).map_err(failed)
     }
+}
+
+fn sync_directory_of(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn failure(path: &Path, error: std::io::Error) -> Error {

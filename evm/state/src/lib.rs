@@ -19,6 +19,7 @@ mod check;
 mod error;
 mod history;
 mod kv;
+mod looked;
 mod prepare;
 mod range;
 mod search;
@@ -35,6 +36,7 @@ pub use error::Error;
 pub use kv::{Batch, Entry, Kv, KvRead, MemoryFaults, MemorySnapshot, MemoryStore, Table, Visitor};
 #[cfg(feature = "rocksdb")]
 pub use kv::{RocksOptions, RocksStore};
+pub use looked::LookedThrough;
 pub use prepare::PreparedState;
 pub use range::StateRange;
 pub use search::{SECTION_BLOCKS, SearchKind, search_name};

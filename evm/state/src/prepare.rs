@@ -30,6 +30,11 @@ impl PreparedState {
     pub fn root(&self) -> B256 {
         self.root
     }
+
+    /// The accounts that the block changed: nonce, balance, code or storage.
+    pub fn changed_accounts(&self) -> impl Iterator<Item = Address> {
+        self.accounts.iter().map(|(address, _)| *address)
+    }
 }
 
 /// One account's part of a block, its storage worked out.

@@ -3,11 +3,11 @@
 
 use crate::HeadAccounts;
 use alloy_primitives::{Address, B256};
-use bttc_engine::{HeadInfo, Input, Timing};
+use bttc_engine::{BlockVerdict, HeadInfo, Input, Timing};
 use bttc_executor::{BuildInput, Error, ExecutedBlock, Executor, StageTimes, TransactionSource, Verdict};
 use bttc_genesis::{ChainParams, KNOWN_FORKS};
 use bttc_pool::{BestTransactions, Pool};
-use bttc_types::{Certificate, RecoveredTransaction, block_time_ms};
+use bttc_types::{Certificate, RecoveredTransaction, authentic_block_hash, block_time_ms};
 use std::sync::Arc;
 
 /// What the engine wants done.
@@ -153,7 +153,7 @@ impl Application {
             Request::Propose { height, round, last_commit, time_ms } => {
                 self.propose(height, round, last_commit, time_ms, out_of_time).into()
             }
-            Request::Validate { height, hash, bytes } => self.validate(height, hash, &bytes).into(),
+            Request::Validate { height, hash, bytes } => Some(self.validate(height, hash, &bytes)).into(),
             Request::Commit { hash, bytes, certificate, durable, synced } => {
                 self.commit(hash, &bytes, &certificate, durable, synced)
             }
@@ -202,17 +202,23 @@ impl Application {
         self.executor.validate(bytes.to_vec(), &|hash| self.pool.get(hash))
     }
 
-    fn validate(&self, height: u64, hash: B256, bytes: &[u8]) -> Option<Input> {
-        let verdict = match self.execute(bytes) {
-            Ok(executed) => Ok(block_time_ms(&executed.block.header)),
-            Err(Error::Invalid(reason)) => Err(reason.to_string()),
+    fn validate(&self, height: u64, hash: B256, bytes: &[u8]) -> Input {
+        Input::Validated { height, hash, verdict: self.judge(height, hash, bytes) }
+    }
+
+    fn judge(&self, height: u64, hash: B256, bytes: &[u8]) -> BlockVerdict {
+        if authentic_block_hash(bytes) != Ok(hash) {
+            return BlockVerdict::Forged("its body is not the one that its header commits to".into());
+        }
+        match self.execute(bytes) {
+            Ok(_) => BlockVerdict::Valid,
+            Err(Error::Invalid(reason)) => BlockVerdict::Invalid(reason.to_string()),
             Err(error) => {
                 // This node could not tell: it does not vote, and others decide.
                 tracing::error!(height, %hash, %error, "cannot judge a block");
-                return None;
+                BlockVerdict::Unknown
             }
-        };
-        Some(Input::Validated { height, hash, verdict })
+        }
     }
 
     fn commit(&self, hash: B256, bytes: &[u8], certificate: &Certificate, durable: bool, synced: bool) -> Served {
@@ -230,6 +236,7 @@ impl Application {
                 Err(error) => return halt(format!("cannot execute decided block {height}: {error}")),
             },
         };
+        let changed = executed.changed_accounts();
         let times = match self.executor.commit(&executed, certificate, durable) {
             Ok(times) => times,
             Err(error) => {
@@ -239,7 +246,8 @@ impl Application {
                 ));
             }
         };
-        if let Err(error) = self.pool.on_block(&executed.transactions, &HeadAccounts(Arc::clone(&self.executor))) {
+        let accounts = HeadAccounts(Arc::clone(&self.executor));
+        if let Err(error) = self.pool.on_block(&executed.transactions, changed, &accounts) {
             tracing::error!(%error, "the pool could not take over the new head");
         }
         let sets = self

@@ -24,4 +24,4 @@ pub use set_walk::SetWalk;
 pub use snapshots::{CheckedTail, check_tail, finish_import, offers, pieces, tail};
 pub use start::{own_signature_above, start_info};
 pub use state_sync::{Finished, StateSync, SyncAction, Trust};
-pub use transactions::{HeadAccounts, judge_transaction};
+pub use transactions::{HeadAccounts, UselessBudget, judge_transaction, useless};

@@ -2,6 +2,7 @@
 
 use alloy_consensus::{EMPTY_ROOT_HASH, Header};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use bttc_node::{
     Offer, PeerRequest, StateSync, SyncAction, Trust, decode_contents, decode_tail, encode_answer, finish_import,
     offers, pieces, tail,
@@ -23,6 +24,8 @@ enum Manner {
     Honest,
     /// Changes a byte of every answer of this kind: 0 offers, 1 pieces, 2 tail.
     Liar(u8),
+    /// Sends the first account of a piece twice: first with a storage that nobody has, then as it is.
+    Twofold,
     /// Bytes that are no answer.
     Garbage,
     /// Answers at the last moment.
@@ -135,6 +138,32 @@ fn answer(store: &Arc<StateStore>, request: &PeerRequest) -> Vec<u8> {
     }
 }
 
+/// A leaf of a piece, as it goes over the wire.
+#[derive(Clone, RlpEncodable, RlpDecodable)]
+struct WireLeaf {
+    key: Bytes,
+    value: Bytes,
+}
+
+/// What a piece is, as it goes over the wire.
+#[derive(RlpEncodable, RlpDecodable)]
+struct WireContent {
+    leaves: Vec<WireLeaf>,
+    bytes: Bytes,
+}
+
+/// An answer with pieces in which a false account comes before the true one.
+fn twofold(bytes: &[u8]) -> Vec<u8> {
+    let mut contents = Vec::<WireContent>::decode(&mut &bytes[..]).unwrap();
+    for content in &mut contents {
+        let Some(first) = content.leaves.first().cloned() else { continue };
+        let Ok(account) = Account::decode(&mut first.value.as_ref()) else { continue };
+        let lying = Account { storage_root: B256::repeat_byte(7), ..account };
+        content.leaves.insert(0, WireLeaf { value: alloy_rlp::encode(lying).into(), ..first });
+    }
+    encode_answer::<WireContent>(&contents)
+}
+
 /// What is under way at a moment: a peer's answer.
 type Pending = BinaryHeap<Reverse<(u64, u64, Vec<u8>, u64)>>;
 
@@ -228,6 +257,11 @@ impl World {
                 if *kind == asked {
                     let at = bytes.len() - 1 - self.rng.random_range(0..bytes.len().min(40));
                     bytes[at] ^= 1 << self.rng.random_range(0..8);
+                }
+            }
+            Manner::Twofold => {
+                if matches!(request, PeerRequest::Pieces(..)) {
+                    bytes = twofold(&bytes);
                 }
             }
             Manner::Garbage => bytes = vec![0xff; 300],
@@ -333,6 +367,16 @@ fn takes_the_newest_and_begins_anew_when_it_is_offered_no_more() {
     let mut both = World::new(6, vec![(old.store, Manner::Honest), (Arc::clone(&new.store), Manner::Honest)]);
     assert!(both.run(u64::MAX, &new.genesis, |_| {}));
     assert_eq!(both.opened, [20]);
+}
+
+#[test]
+fn a_source_that_names_an_account_twice_is_blamed_and_spoils_nothing() {
+    let chain = chain(6_000, 5);
+    let manners = [Manner::Twofold, Manner::Honest];
+    let mut world = World::new(9, manners.map(|manner| (Arc::clone(&chain.store), manner)).to_vec());
+    assert!(world.run(u64::MAX, &chain.genesis, |_| {}));
+    assert_eq!(world.blamed, [1]);
+    world.assert_joined(&chain);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod settings;
 mod signing;
 
 pub(crate) use carrier::Carrier;
-pub(crate) use settings::{ChainSettings, chain_settings};
+pub(crate) use settings::{ChainSettings, chain_settings, node_address, shown as shown_chain, split_chains};
 pub(crate) use signing::BridgeEvent;
 
 use crate::home::Home;

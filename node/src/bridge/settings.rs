@@ -1,7 +1,8 @@
-//! Root chains in the configuration: a line of words for each.
+//! Root chains in the configuration: a line of words for each. What is wrong with a line is said without repeating it: it may hold keys.
 
-use bttc_root_chains::{ChainKind, QuorumConfig};
-use eyre::{Context, bail, eyre};
+use crate::secrets;
+use bttc_root_chains::{ChainKind, EndpointAddress, QuorumConfig};
+use eyre::{Context, bail, ensure, eyre};
 use std::time::Duration;
 
 /// A root chain that this node follows.
@@ -13,76 +14,230 @@ pub(crate) struct ChainSettings {
     pub(crate) poll: Duration,
 }
 
-/// Reads `NAME evm|tron CHAIN_ID URL [URL ...] [quorum=N] [depth=BLOCKS] [poll=MS] [timeout=MS]`.
+/// How a line is written.
+const FORM: &str = "a root chain is written `NAME evm|tron CHAIN_ID ENDPOINT [ENDPOINT ...] [quorum=N] [depth=BLOCKS] [poll=MS] \
+                    [timeout=MS]`, an endpoint `https://host/path`, `https://host|Header: value`, `env:NAME` or `file:PATH`";
+
+/// Reads `NAME evm|tron CHAIN_ID ENDPOINT [ENDPOINT ...] [quorum=N] [depth=BLOCKS] [poll=MS] [timeout=MS]`.
+///
+/// A header's value ends before the next endpoint or option, or at the end; whoever needs those in it puts the endpoint in double quotes.
 ///
 /// # Errors
 /// With what is wrong.
 pub(crate) fn chain_settings(line: &str) -> eyre::Result<ChainSettings> {
-    let explain = || format!("bridge.chains {line:?}: expected `NAME evm|tron CHAIN_ID URL [URL ...] [quorum=N] ...`");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [name, kind, chain_id, rest @ ..] = words.as_slice() else { bail!(explain()) };
-    let kind = match *kind {
-        "evm" => ChainKind::Evm,
-        "tron" => ChainKind::Tron,
-        other => bail!("{}: {other:?} is no kind of chain", explain()),
-    };
-    let chain_id = chain_id.parse().wrap_err_with(explain)?;
-    let (mut endpoints, mut quorum, mut extra_depth) = (Vec::new(), None, None);
-    let (mut poll, mut timeout) = (1_000u64, 10_000u64);
-    for word in rest {
-        let option = word.split_once('=').filter(|_| !word.contains("://"));
-        let Some((option, value)) = option else {
-            endpoints.push((*word).to_owned());
-            continue;
+    let chain = ChainLine::parse(line)?;
+    let endpoints = (1..).zip(&chain.endpoints).map(|(number, text)| {
+        let place = || format!("endpoint {number} of the root chain {:?}", chain.name);
+        let whole = secrets::resolve(text).wrap_err_with(place)?;
+        let address = match whole.split_once('|') {
+            Some((url, header)) => {
+                let (name, value) = header.split_once(':').unwrap_or((header, ""));
+                format!("{url}|{name}:{}", secrets::resolve(value.trim()).wrap_err_with(place)?)
+            }
+            None => whole,
         };
-        let value: u64 = value.parse().wrap_err_with(explain)?;
-        match option {
-            "quorum" => quorum = Some(usize::try_from(value)?),
-            "depth" => extra_depth = Some(value),
-            "poll" => poll = value.max(10),
-            "timeout" => timeout = value.max(100),
-            other => bail!("{}: there is no option {other:?}", explain()),
+        address.parse().wrap_err_with(place)
+    });
+    let endpoints: Vec<EndpointAddress> = endpoints.collect::<eyre::Result<_>>()?;
+    // BNB Chain finalizes fast and has stood still and gone back before: some seconds more.
+    let extra_depth = chain.depth.unwrap_or(if chain.chain_id == 56 { 34 } else { 0 });
+    let majority = endpoints.len() / 2 + 1;
+    let quorum = QuorumConfig {
+        name: chain.name,
+        kind: chain.kind,
+        chain_id: chain.chain_id,
+        quorum: chain.quorum.map_or(Ok(majority), usize::try_from)?,
+        endpoints,
+        extra_depth,
+        timeout: Duration::from_millis(chain.timeout.unwrap_or(10_000).max(100)),
+    };
+    bttc_root_chains::Quorum::new(quorum.clone()).wrap_err_with(|| format!("the root chain {:?}", quorum.name))?;
+    Ok(ChainSettings { quorum, poll: Duration::from_millis(chain.poll.unwrap_or(1_000).max(10)) })
+}
+
+/// A line as it may be shown.
+pub(crate) fn shown(line: &str) -> String {
+    match ChainLine::parse(line) {
+        Ok(chain) => chain.shown(),
+        Err(error) => format!("(not shown: {error})"),
+    }
+}
+
+/// The entries of a list that was given as one text, with commas between them. A comma that no chain follows belongs to a header.
+pub(crate) fn split_chains(text: &str) -> Vec<String> {
+    let mut entries: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match entries.last_mut() {
+            Some(last) if !begins_chain(part) || last.matches('"').count() % 2 == 1 => {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => entries.push(part.to_owned()),
         }
     }
-    if endpoints.is_empty() {
-        return Err(eyre!("{}: it has no endpoint", explain()));
+    entries
+        .into_iter()
+        .map(|entry| entry.trim().trim_end_matches(',').to_owned())
+        .filter(|entry| !entry.is_empty())
+        .collect()
+}
+
+fn begins_chain(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let kind = words.nth(1);
+    matches!(kind, Some("evm" | "tron")) && words.next().is_some_and(|id| id.parse::<u64>().is_ok())
+}
+
+/// A line, taken apart.
+struct ChainLine {
+    name: String,
+    kind: ChainKind,
+    chain_id: u64,
+    /// As they are written.
+    endpoints: Vec<String>,
+    quorum: Option<u64>,
+    depth: Option<u64>,
+    poll: Option<u64>,
+    timeout: Option<u64>,
+}
+
+/// A piece of a line.
+enum Word<'a> {
+    Plain(&'a str),
+    Quoted(&'a str),
+}
+
+impl ChainLine {
+    fn parse(line: &str) -> eyre::Result<Self> {
+        let [name, kind, chain_id, rest] = head(line).ok_or_else(|| eyre!("a line of words is missing: {FORM}"))?;
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        ensure!(name.len() <= 32 && name.chars().all(good), "a root chain's name is letters, digits, - and _: {FORM}");
+        let kind = match kind {
+            "evm" => ChainKind::Evm,
+            "tron" => ChainKind::Tron,
+            _ => bail!("the root chain {name:?} is neither evm nor tron: {FORM}"),
+        };
+        let chain_id = chain_id.parse().map_err(|_| eyre!("the id of the root chain {name:?} is no number: {FORM}"))?;
+        let (name, endpoints) = (name.to_owned(), Vec::new());
+        let mut chain = Self { name, kind, chain_id, endpoints, quorum: None, depth: None, poll: None, timeout: None };
+        for item in items(rest)? {
+            match item {
+                Word::Plain(word) => match option(word) {
+                    Some((option, value)) => *chain.option(option)? = Some(value),
+                    None => chain.endpoints.push(word.to_owned()),
+                },
+                Word::Quoted(word) => chain.endpoints.push(word.to_owned()),
+            }
+        }
+        ensure!(!chain.endpoints.is_empty(), "the root chain {:?} has no endpoint: {FORM}", chain.name);
+        Ok(chain)
     }
-    // BNB Chain finalizes fast and has stood still and gone back before: some seconds more.
-    let extra_depth = extra_depth.unwrap_or(if chain_id == 56 { 34 } else { 0 });
-    let quorum = quorum.unwrap_or(endpoints.len() / 2 + 1);
-    let quorum = QuorumConfig {
-        name: (*name).to_owned(),
-        kind,
-        chain_id,
-        endpoints,
-        quorum,
-        extra_depth,
-        timeout: Duration::from_millis(timeout),
-    };
-    bttc_root_chains::Quorum::new(quorum.clone()).wrap_err_with(explain)?;
-    Ok(ChainSettings { quorum, poll: Duration::from_millis(poll) })
+
+    fn option(&mut self, name: &str) -> eyre::Result<&mut Option<u64>> {
+        Ok(match name {
+            "quorum" => &mut self.quorum,
+            "depth" => &mut self.depth,
+            "poll" => &mut self.poll,
+            "timeout" => &mut self.timeout,
+            _ => bail!("the root chain {:?} has an option that there is not: {FORM}", self.name),
+        })
+    }
+
+    fn shown(&self) -> String {
+        let kind = match self.kind {
+            ChainKind::Evm => "evm",
+            ChainKind::Tron => "tron",
+        };
+        let mut words = vec![self.name.clone(), kind.to_owned(), self.chain_id.to_string()];
+        words.extend(self.endpoints.iter().map(|text| match secrets::reference(text) {
+            Some(_) => text.clone(),
+            None => text.parse::<EndpointAddress>().map_or_else(|_| "(an endpoint)".to_owned(), |it| it.to_string()),
+        }));
+        let options = [("quorum", self.quorum), ("depth", self.depth), ("poll", self.poll), ("timeout", self.timeout)];
+        words.extend(options.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
+        words.join(" ")
+    }
+}
+
+/// The first three words and the rest.
+fn head(line: &str) -> Option<[&str; 4]> {
+    let (name, rest) = line.trim().split_once(char::is_whitespace)?;
+    let (kind, rest) = rest.trim_start().split_once(char::is_whitespace)?;
+    let rest = rest.trim_start();
+    let (chain_id, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    Some([name, kind, chain_id, rest])
+}
+
+/// `name=number`, where that is what it is. A word of another form is an endpoint, and refused there if it is none.
+fn option(word: &str) -> Option<(&str, u64)> {
+    let (name, value) = word.split_once('=')?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase());
+    is_name.then_some(())?;
+    Some((name, value.parse().ok()?))
+}
+
+fn begins_item(word: &str) -> bool {
+    word.starts_with('"')
+        || word.starts_with("http://")
+        || word.starts_with("https://")
+        || secrets::reference(word).is_some()
+        || option(word).is_some()
+}
+
+/// Endpoints, with the whole of their headers, and options.
+fn items(text: &str) -> eyre::Result<Vec<Word<'_>>> {
+    let mut items = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (item, after) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let (word, after) =
+                    quoted.split_once('"').ok_or_else(|| eyre!("a double quote of a root chain has no end: {FORM}"))?;
+                (Word::Quoted(word), after)
+            }
+            None => {
+                let (word, after) = rest.split_at(plain_length(rest));
+                (Word::Plain(word.trim_end()), after)
+            }
+        };
+        items.push(item);
+        rest = after.trim_start();
+    }
+    Ok(items)
+}
+
+/// Length of a word; with a header, of all words up to the next item.
+fn plain_length(text: &str) -> usize {
+    let word = |from: &str| from.find(char::is_whitespace).unwrap_or(from.len());
+    let mut length = word(text);
+    let (first, _) = text.split_at(length);
+    if !first.contains('|') {
+        return length;
+    }
+    // What follows the colon is the value, also when it looks like a reference or an address.
+    let mut needs_value = first.ends_with(':') || first.ends_with('|');
+    loop {
+        let (_, after) = text.split_at(length);
+        let next = after.trim_start();
+        let end = word(next);
+        let (value, _) = next.split_at(end);
+        if value.is_empty() || (!needs_value && begins_item(value)) {
+            return length;
+        }
+        needs_value = value.ends_with(':') && needs_value;
+        length += after.len() - next.len() + end;
+    }
+}
+
+/// The address of a node, or a reference to where it stands.
+///
+/// # Errors
+/// With what is wrong.
+pub(crate) fn node_address(text: &str) -> eyre::Result<EndpointAddress> {
+    let text = secrets::resolve(text)?;
+    text.parse().wrap_err("the address of the node")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_say_what_is_wrong_with_them() {
-        let settings = chain_settings("bsc evm 56 http://a:1 http://b:1?x=1 http://c:1 poll=500").unwrap();
-        assert_eq!((settings.quorum.quorum, settings.quorum.extra_depth), (2, 34));
-        assert_eq!(settings.quorum.endpoints.len(), 3);
-        for bad in [
-            "",
-            "bsc evm",
-            "bsc evm x http://a",
-            "bsc btc 56 http://a",
-            "bsc evm 56",
-            "bsc evm 56 http://a quorum=2",
-            "bsc evm 56 http://a color=2",
-            "bsc evm 56 ftp://a",
-        ] {
-            assert!(chain_settings(bad).is_err(), "{bad:?}");
-        }
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;

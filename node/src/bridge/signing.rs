@@ -8,7 +8,8 @@ use bttc_types::Signature;
 use bttc_watcher::{Inserted, LedgerView, due};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc;
 
 /// At least so often the ledger is looked at; every new block wakes it sooner.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,7 +38,9 @@ impl Bridge {
     pub(crate) async fn sign_on<T: Clone + Send + 'static>(self: Arc<Self>, mut heads: broadcast::Receiver<T>) {
         let mut repeated = Instant::now();
         loop {
-            let _ = tokio::time::timeout(LOOK, heads.recv()).await;
+            if let Ok(Err(RecvError::Closed)) = tokio::time::timeout(LOOK, heads.recv()).await {
+                return;
+            }
             let bridge = Arc::clone(&self);
             let repeat = repeated.elapsed() >= REPEAT;
             if repeat {
@@ -46,6 +49,8 @@ impl Bridge {
             match tokio::task::spawn_blocking(move || bridge.tick(repeat)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "the bridge could not be served"),
+                // The runtime takes no more work: the node ends.
+                Err(error) if error.is_cancelled() => return,
                 Err(error) => tracing::error!(%error, "serving the bridge failed; it goes on"),
             }
             // Votes within a block's time need no look of their own.
@@ -133,8 +138,10 @@ impl Bridge {
     pub(crate) async fn listen(self: Arc<Self>, mut incoming: mpsc::Receiver<BridgeEvent>) {
         while let Some(event) = incoming.recv().await {
             let bridge = Arc::clone(&self);
-            if tokio::task::spawn_blocking(move || bridge.take(event)).await.is_err() {
-                tracing::error!("taking in a bridge vote failed");
+            match tokio::task::spawn_blocking(move || bridge.take(event)).await {
+                Ok(()) => {}
+                Err(error) if error.is_cancelled() => return,
+                Err(error) => tracing::error!(%error, "taking in a bridge vote failed"),
             }
         }
     }
@@ -193,5 +200,46 @@ impl Bridge {
         let Subject::Deposits { at, to_nonce } = vote.subject else { return false };
         let applied = self.read(|host| views::boundary(host, at, to_nonce));
         applied.is_ok_and(|(acc, ..)| !acc.is_zero() && acc != vote.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use crate::metrics::Metrics;
+    use bttc_executor::Executor;
+    use bttc_genesis::{ChainSpec, GenesisValidator, Preset};
+    use bttc_state::{MemoryStore, StateStore, StoreOptions};
+    use std::collections::BTreeMap;
+
+    fn bridge(home: &Home) -> Arc<Bridge> {
+        let address = alloy_primitives::Address::repeat_byte(1);
+        let entry = GenesisValidator { address, owner: address, power: 1_000, bridge: None };
+        let spec = ChainSpec::new(Preset::Local, 1_700_000_000, vec![entry]).unwrap();
+        let store = StateStore::open(Arc::new(MemoryStore::new()), StoreOptions::default()).unwrap();
+        let executor = Executor::open(Arc::new(store), Arc::new(spec)).unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        Bridge::open(home, Arc::new(executor), None, metrics, None, BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn signing_ends_with_its_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        let bridge = bridge(&Home::new(dir.path()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        // A head is there, so it begins its work, and the runtime takes none.
+        let (sender, heads) = broadcast::channel(4);
+        sender.send(1).unwrap();
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _context = handle.enter();
+            futures::executor::block_on(bridge.sign_on(heads));
+            let _ = done.send(());
+        });
+        wait.recv_timeout(Duration::from_secs(30)).expect("it ends");
+        drop(sender);
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum BridgeCommand {
 /// Which root chain, and who pays there.
 #[derive(Debug, Args)]
 pub(crate) struct RootArgs {
-    /// The root chain as `NAME evm|tron CHAIN_ID URL`.
+    /// The root chain as `NAME evm|tron CHAIN_ID ENDPOINT`; `env:NAME` and `file:PATH` name where an endpoint stands.
     #[arg(long)]
     pub(crate) chain: String,
     /// Keystore file of the key that signs there; the home's relayer key when left out.
@@ -180,10 +180,11 @@ pub(crate) struct RelayerArgs {
     pub(crate) home: HomeArgs,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
-    /// JSON-RPC of a BTTC node that follows the root chains.
-    #[arg(long, env = "BTTC_RPC")]
+    /// JSON-RPC of a BTTC node that follows the root chains; `env:NAME` or `file:PATH` name where it stands.
+    #[arg(long, env = "BTTC_RPC", hide_env_values = true)]
     pub(crate) rpc: String,
-    /// A root chain as `NAME evm|tron CHAIN_ID URL`; may be given many times.
+    /// A root chain as `NAME evm|tron CHAIN_ID ENDPOINT`; may be given many times. An endpoint is `https://host`, `https://host|Header: value`, or
+    /// `env:NAME` or `file:PATH` where it stands: what is typed here is seen by every process of the machine.
     #[arg(long = "chain", required = true)]
     pub(crate) chains: Vec<String>,
     /// Send nothing: watch both sides and raise alarms.

@@ -1,10 +1,12 @@
 //! `relayer`.
 
 use super::args::{RelayerArgs, RelayerCommand};
-use crate::bridge::chain_settings;
+use crate::bridge::{chain_settings, node_address};
+use crate::failure::BadSetup;
 use crate::home::Home;
 use bttc_relayer::{ChainConfig, RelayerConfig, Store};
-use eyre::{Context, bail, eyre};
+use bttc_root_chains::QuorumConfig;
+use eyre::{Context, eyre};
 use std::time::Duration;
 
 /// Runs a relayer command.
@@ -41,27 +43,7 @@ fn stopped(home: &Home) -> eyre::Result<()> {
 
 fn start(args: &RelayerArgs) -> eyre::Result<()> {
     crate::logging::start(&crate::config::LogSection::default())?;
-    let home = Home::new(&args.home.home);
-    std::fs::create_dir_all(home.data())?;
-    let key = if args.watch_only { None } else { Some(super::root_key(home.path(), None, &args.password)?) };
-    let mut chains = Vec::new();
-    for line in &args.chains {
-        let settings = chain_settings(line)?.quorum;
-        let Some(endpoint) = settings.endpoints.into_iter().next() else { bail!("{line:?} has no endpoint") };
-        let (name, kind, chain_id) = (settings.name, settings.kind, settings.chain_id);
-        chains.push(ChainConfig { name, kind, chain_id, endpoint });
-    }
-    let config = RelayerConfig {
-        node: args.rpc.clone(),
-        chains,
-        store: home.relayer(),
-        key,
-        poll: Duration::from_millis(args.poll_ms.max(50)),
-        timeout: Duration::from_secs(10),
-        min_fee_bps: args.min_fee_bps,
-        ops: args.ops,
-        ops_file: home.relayer_ops(),
-    };
+    let config = set_up(args).wrap_err(BadSetup)?;
     let runtime = super::runtime()?;
     let result = runtime.block_on(async move {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -73,4 +55,32 @@ fn start(args: &RelayerArgs) -> eyre::Result<()> {
     });
     runtime.shutdown_timeout(Duration::from_secs(3));
     result
+}
+
+/// Reads and checks everything that the relayer is started with.
+fn set_up(args: &RelayerArgs) -> eyre::Result<RelayerConfig> {
+    let home = Home::new(&args.home.home);
+    std::fs::create_dir_all(home.data())?;
+    let chains = args.chains.iter().map(|line| chain(line)).collect::<eyre::Result<_>>()?;
+    let node = node_address(&args.rpc).wrap_err("--rpc")?;
+    let key = if args.watch_only { None } else { Some(super::root_key(home.path(), None, &args.password)?) };
+    Ok(RelayerConfig {
+        node,
+        chains,
+        store: home.relayer(),
+        key,
+        poll: Duration::from_millis(args.poll_ms.max(50)),
+        timeout: Duration::from_secs(10),
+        min_fee_bps: args.min_fee_bps,
+        ops: args.ops,
+        ops_file: home.relayer_ops(),
+    })
+}
+
+fn chain(line: &str) -> eyre::Result<ChainConfig> {
+    let QuorumConfig { name, kind, chain_id, endpoints, .. } = chain_settings(line).wrap_err("--chain")?.quorum;
+    let [endpoint] = <[_; 1]>::try_from(endpoints).map_err(|all| {
+        eyre!("--chain: the relayer takes one endpoint of each chain, and {name:?} has {}", all.len())
+    })?;
+    Ok(ChainConfig { name, kind, chain_id, endpoint })
 }

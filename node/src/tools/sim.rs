@@ -18,7 +18,7 @@ pub(crate) fn run(args: &TronSimArgs) -> eyre::Result<()> {
             ..SimConfig::default()
         };
         let server = bttc_tron_sim::serve(config, args.listen).await?;
-        eprintln!("TRON simulator on http://{}", server.address);
+        crate::logging::say(&format!("TRON simulator on http://{}", server.address));
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             result = tokio::signal::ctrl_c() => result?,

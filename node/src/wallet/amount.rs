@@ -1,6 +1,7 @@
 //! Amounts of BTT as people write and read them.
 
-use alloy_primitives::{U256, utils::format_units};
+use alloy_primitives::U256;
+pub(crate) use bttc_genesis::format_btt as btt;
 use std::str::FromStr;
 
 /// Digits after the point of one BTT.
@@ -82,21 +83,6 @@ impl FromStr for Share {
         // What is above a hundred is refused by who is asked, with the reason.
         u16::try_from(points).map(Self).map_err(|_| wrong())
     }
-}
-
-/// `1,234,567.5 BTT`.
-pub(crate) fn btt(wei: U256) -> String {
-    let text = format_units(wei, DECIMALS as u8).unwrap_or_else(|_| wei.to_string());
-    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
-    let part = part.trim_end_matches('0');
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    if part.is_empty() { format!("{grouped} BTT") } else { format!("{grouped}.{part} BTT") }
 }
 
 /// `2.5 %` from 1/10,000.

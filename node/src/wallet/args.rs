@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct ReadArgs {
     /// JSON-RPC of a node. Without it: that of the home directory's configuration.
-    #[arg(long, env = "BTTC_RPC", global = true)]
+    #[arg(long, env = "BTTC_RPC", hide_env_values = true, global = true)]
     pub(crate) rpc: Option<String>,
     /// Print JSON instead of text.
     #[arg(long, global = true)]

@@ -32,7 +32,7 @@ impl Client {
     /// When the address is none.
     pub(crate) fn new(url: Option<&str>, home: &Home) -> eyre::Result<Self> {
         let url = match url {
-            Some(url) => url.to_owned(),
+            Some(url) => crate::secrets::resolve(url)?,
             None if home.config().exists() => {
                 format!(
                     "http://{}",
@@ -45,8 +45,9 @@ impl Client {
         let http = HttpClientBuilder::default()
             .request_timeout(PATIENCE)
             .build(&url)
-            .wrap_err_with(|| format!("{url:?} is no address of a node"))?;
-        Ok(Self { http, runtime, url })
+            // What the library says of it, and the address itself, may hold a password.
+            .map_err(|_| eyre!("this is no address of a node: write http://host:port"))?;
+        Ok(Self { http, runtime, url: bttc_root_chains::redact(&url) })
     }
 
     /// Asks for one thing.
@@ -68,7 +69,8 @@ impl Client {
                     None => eyre!("the node refuses {method}: {}", error.message().escape_debug()),
                 }
             }
-            other => eyre!(other).wrap_err(format!("no answer from {}: is the node running?", self.url)),
+            other => eyre!(bttc_root_chains::redact(&other.to_string()))
+                .wrap_err(format!("no answer from {}: is the node running?", self.url)),
         }
     }
 

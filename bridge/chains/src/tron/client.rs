@@ -2,6 +2,7 @@
 //! only; transactions are built and signed here, never taken from a node.
 
 use crate::chain::BlockRef;
+use crate::endpoint::WORDS;
 use crate::tron::{ContractCall, TronTransaction, tron_address};
 use crate::{Endpoint, Error};
 use alloy_primitives::{Address, B256, Bytes, U64, U256, hex};
@@ -68,7 +69,7 @@ impl TronClient {
     async fn post(&self, path: &str, body: Value) -> Result<Value, Error> {
         let answer = self.endpoint.post(path, &body).await?;
         if let Some(reason) = answer.get("Error").and_then(Value::as_str) {
-            let (endpoint, reason) = (self.name().to_owned(), reason.chars().take(200).collect::<String>());
+            let (endpoint, reason) = (self.name().to_owned(), self.endpoint.words(reason, WORDS));
             if reason.contains("lack of computing resources") {
                 return Err(Error::Busy { endpoint, reason });
             }
@@ -179,7 +180,7 @@ impl TronClient {
             let words = result.get("message").and_then(Value::as_str).unwrap_or("");
             let words =
                 hex::decode(words).map_or(words.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
-            let message = format!("{code}: {words}");
+            let message = self.endpoint.words(&format!("{code}: {words}"), WORDS);
             return Err(Error::Refused { endpoint: self.name().to_owned(), code: 0, message, data: None });
         }
         let output = answer.pointer("/constant_result/0").and_then(Value::as_str).unwrap_or("");
@@ -275,9 +276,10 @@ impl TronClient {
         let words = answer.get("message").and_then(Value::as_str).unwrap_or("");
         let endpoint = self.name().to_owned();
         if code == "SERVER_BUSY" {
-            return Err(Error::Busy { endpoint, reason: words.to_owned() });
+            return Err(Error::Busy { endpoint, reason: self.endpoint.words(words, WORDS) });
         }
-        Err(Error::Refused { endpoint, code: 0, message: format!("{code}: {words}"), data: None })
+        let message = self.endpoint.words(&format!("{code}: {words}"), WORDS);
+        Err(Error::Refused { endpoint, code: 0, message, data: None })
     }
 
     async fn info(&self, path: &str, id: B256) -> Result<Option<TransactionInfo>, Error> {

@@ -6,7 +6,9 @@ mod verify;
 pub(in crate::machine) use signing::initial_signing;
 use verify::vote_of;
 
+use super::ballots::{Ballots, step_of};
 use super::blocks::Blocks;
+use super::offences::Offences;
 use super::{Event, Now, Output, Signing};
 use crate::config::EngineConfig;
 use crate::context::{CoreSet, CoreVote, Ctx};
@@ -30,6 +32,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 /// Signatures that were verified in this height. Bounds the memory that votes of many rounds could take.
 const MAX_VERIFIED: usize = 16_384;
 
+/// What each round adds to the least time of a round in which everybody has voted, and the most that it comes to.
+const ROUND_FLOOR_MS: u64 = 5;
+const MAX_ROUND_FLOOR_MS: u64 = 1_000;
+
 /// A signature that verifies for nobody and is never published: the core's interface has no other way to refuse one.
 const REFUSED: Signature = Signature::from_bytes([0; 65]);
 
@@ -51,16 +57,23 @@ pub(super) struct Env {
     pub(super) replay_error: Option<String>,
     /// Signatures that this run of the node made in this height.
     made: HashSet<Signature>,
-    /// Records that the log held at the start.
-    pub(super) loaded: HashSet<Vec<u8>>,
+    /// Hashes of the records that the log held at the start.
+    pub(super) loaded: HashSet<B256>,
     pub(super) queue: VecDeque<CoreInput<Ctx>>,
     pub(super) outputs: Vec<Output>,
     pub(super) now: Now,
     pub(super) height: Height,
     pub(super) set: CoreSet,
     timers: BTreeMap<(u64, u64), Timeout>,
-    /// Who has voted for what, by round and step: when all have and nothing has a quorum, nothing is waited for.
-    heard: BTreeMap<(Round, Step), BTreeMap<Address, Option<B256>>>,
+    /// Who has voted for what: when all have and nothing has a quorum, nothing is waited for.
+    pub(super) ballots: Ballots,
+    /// When the round began, monotonic milliseconds.
+    round_start_ms: u64,
+    /// The log on disk is that of this height, which is above the one worked on: the database is older than the log. It is kept
+    /// as it is until that height comes, and nothing is signed before.
+    pub(super) kept_log: Option<Height>,
+    /// Offences of validators, as far as they were proved.
+    pub(super) offences: Offences,
     timer_sequence: u64,
     /// Who made a signature, for those looked at in this height.
     verified: HashMap<(B256, Signature), Address>,
@@ -88,7 +101,7 @@ pub(super) fn is_own_message(output: &Output, address: Address) -> bool {
         | Output::Commit { .. }
         | Output::RequestBlocks { .. }
         | Output::Misbehaved { .. }
-        | Output::Evidence(_)
+        | Output::Evidence { .. }
         | Output::BetterCertificate(_)
         | Output::Halt(_)
         | Output::Event(_) => return false,
@@ -110,7 +123,7 @@ pub(super) fn needs_flush(output: &Output) -> bool {
         | Output::Validate { .. }
         | Output::RequestBlocks { .. }
         | Output::Misbehaved { .. }
-        | Output::Evidence(_)
+        | Output::Evidence { .. }
         | Output::BetterCertificate(_)
         | Output::Halt(_)
         | Output::Event(_) => false,
@@ -148,7 +161,10 @@ impl Env {
             height,
             set,
             timers: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            ballots: Ballots::default(),
+            round_start_ms: 0,
+            kept_log: None,
+            offences: Offences::default(),
             timer_sequence: 0,
             verified: HashMap::new(),
             round: 0,
@@ -164,7 +180,7 @@ impl Env {
     /// Forgets what belongs to a height.
     pub(super) fn clear_height(&mut self) {
         self.timers.clear();
-        self.heard.clear();
+        self.ballots.clear();
         self.verified.clear();
         self.made.clear();
         self.queue.clear();
@@ -192,46 +208,40 @@ impl Env {
     /// A verified vote of a validator of this height, ours included. When it is the last one of its step, the timer that
     /// waits for more is due: a height in which some are locked may need many rounds until one of them proposes, and the
     /// timeouts of late rounds are long.
-    pub(super) fn heard_vote(&mut self, vote: &bttc_types::Vote) {
-        let step = match vote.kind {
-            VoteKind::Prevote => Step::Prevote,
-            VoteKind::Precommit => Step::Precommit,
-        };
-        if vote.height != self.height || vote.round < self.round {
+    pub(super) fn heard_vote(&mut self, signed: &SignedVote) {
+        if signed.vote.height != self.height {
             return;
         }
-        self.heard.entry((vote.round, step)).or_default().entry(vote.validator).or_insert(vote.block_hash);
+        self.ballots.take_down(signed);
         let due: Vec<_> = self
             .timers
             .iter()
             .filter(|(_, timeout)| self.nothing_to_wait_for(**timeout))
             .map(|(key, timeout)| (*key, *timeout))
             .collect();
+        let soonest = self.soonest_end_ms();
         for (key, timeout) in due {
             self.timers.remove(&key);
-            self.timers.insert((self.now.mono_ms, key.1), timeout);
+            self.timers.insert((key.0.min(soonest), key.1), timeout);
         }
     }
 
-    /// Whether the timeout waits for votes, every validator has voted, and no block has more than two thirds (of such a
-    /// block the parts may still come).
+    /// Whether the timeout waits for votes, every validator has voted, and no block has more than two thirds.
     fn nothing_to_wait_for(&self, timeout: Timeout) -> bool {
         let step = match timeout.kind {
             TimeoutKind::Prevote => Step::Prevote,
             TimeoutKind::Precommit => Step::Precommit,
             _ => return false,
         };
-        let Some(heard) = timeout.round.as_u32().and_then(|round| self.heard.get(&(round, step))) else { return false };
-        if heard.len() < self.set.set.len() {
-            return false;
-        }
-        let mut powers: BTreeMap<B256, u64> = BTreeMap::new();
-        for (validator, hash) in heard.iter().filter_map(|(validator, hash)| Some((validator, (*hash)?))) {
-            let power = self.set.set.find(validator).map_or(0, |(_, validator)| validator.power);
-            let sum = powers.entry(hash).or_default();
-            *sum = sum.saturating_add(power);
-        }
-        !powers.values().any(|power| self.set.set.is_quorum(*power))
+        timeout.round.as_u32().is_some_and(|round| self.ballots.nothing_to_wait_for(round, step, &self.set.set))
+    }
+
+    /// When this round's votes may be given up at the earliest, although everybody has voted: at once in the first round, later
+    /// in each further one. Validators that all disagree for good must not run through rounds as fast as the network can carry
+    /// them.
+    fn soonest_end_ms(&self) -> u64 {
+        let least = ROUND_FLOOR_MS.saturating_mul(u64::from(self.round)).min(MAX_ROUND_FLOOR_MS);
+        self.now.mono_ms.max(self.round_start_ms.saturating_add(least))
     }
 
     fn schedule(&mut self, timeout: Timeout) {
@@ -240,9 +250,9 @@ impl Env {
             return;
         }
         let duration = self.config.timeouts().duration_for(timeout);
-        let wait =
-            if self.nothing_to_wait_for(timeout) { 0 } else { u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) };
-        let deadline = self.now.mono_ms.saturating_add(wait);
+        let wait = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let latest = self.now.mono_ms.saturating_add(wait);
+        let deadline = if self.nothing_to_wait_for(timeout) { latest.min(self.soonest_end_ms()) } else { latest };
         self.timer_sequence = self.timer_sequence.saturating_add(1);
         self.timers.insert((deadline, self.timer_sequence), timeout);
     }
@@ -263,8 +273,7 @@ impl Env {
             }
             Effect::StartRound(height, round, proposer, _, resume) => {
                 self.round = round.as_u32().unwrap_or(0);
-                let now = self.round;
-                self.heard.retain(|(round, _), _| *round >= now);
+                self.round_start_ms = self.now.mono_ms;
                 // The core sets this timer for others' proposals only. A proposer that cannot build must give the round
                 // up as well: others may wait for its prevote.
                 self.schedule(Timeout::propose(round));
@@ -330,10 +339,7 @@ impl Env {
                 let signature = match vote.to_vote() {
                     None => REFUSED,
                     Some(plain) => {
-                        let step = match plain.kind {
-                            VoteKind::Prevote => Step::Prevote,
-                            VoteKind::Precommit => Step::Precommit,
-                        };
+                        let step = step_of(plain.kind);
                         let digest = self.domain.vote_digest(&plain);
                         self.sign(step, plain.height, plain.round, digest)
                     }
@@ -475,9 +481,9 @@ impl Env {
             return;
         }
         if let Some(plain) = vote.message.to_vote() {
-            self.heard_vote(&plain);
-            let message = Message::Vote(SignedVote { vote: plain, signature: vote.signature });
-            self.outputs.push(Output::Broadcast(message));
+            let signed = SignedVote { vote: plain, signature: vote.signature };
+            self.heard_vote(&signed);
+            self.outputs.push(Output::Broadcast(Message::Vote(signed)));
         }
     }
 
@@ -492,8 +498,8 @@ impl Env {
                     VoteType::Precommit => VoteKind::Precommit,
                 },
                 block_hash: match &entry.value_id {
-                    NilOrVal::Nil => B256::ZERO,
-                    NilOrVal::Val(id) => id.0,
+                    NilOrVal::Nil => None,
+                    NilOrVal::Val(id) => Some(id.0),
                 },
                 validator: entry.address.0,
                 signature: entry.signature,
@@ -513,18 +519,25 @@ impl Env {
                 if let (Some(first), Some(second)) = (a.message.to_vote(), b.message.to_vote()) {
                     let first = SignedVote { vote: first, signature: a.signature };
                     let second = SignedVote { vote: second, signature: b.signature };
-                    let found = Evidence::from_votes(first, second, &self.domain);
-                    self.outputs.push(Output::Evidence(found));
+                    self.accuse(Evidence::from_votes(first, second, &self.domain));
                 }
             }
         }
         for (_, pairs) in &evidence.proposals {
             for (a, b) in pairs {
                 if let (Some(first), Some(second)) = (a.message.to_proposal(), b.message.to_proposal()) {
-                    let found = Evidence::from_proposals((first, a.signature), (second, b.signature), &self.domain);
-                    self.outputs.push(Output::Evidence(found));
+                    let pair = ((first, a.signature), (second, b.signature));
+                    self.accuse(Evidence::from_proposals(pair.0, pair.1, &self.domain));
                 }
             }
+        }
+    }
+
+    /// Two messages that this node has seen contradict each other: it says so once for each offender and height.
+    pub(super) fn accuse(&mut self, evidence: Evidence) {
+        let new = self.offences.see(evidence.validator(), evidence.height(), self.now.mono_ms);
+        if new && evidence.validator() != self.address() {
+            self.outputs.push(Output::Evidence { evidence, found_here: true });
         }
     }
 }

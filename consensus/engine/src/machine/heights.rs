@@ -4,8 +4,10 @@ use super::{Engine, Event, HeadInfo, Output, Phase, Signing};
 use crate::Error;
 use crate::context::{CoreHeight, CoreSet};
 use crate::record::WalRecord;
-use alloy_primitives::B256;
-use bttc_types::{Certificate, Height, Mutant, Round, ValidatorSet, authentic_block_hash, block_hash_of};
+use alloy_primitives::{B256, keccak256};
+use bttc_types::{
+    Certificate, ExtraData, Height, Mutant, Round, ValidatorSet, authentic_block_hash, block_hash_of, header_of,
+};
 use malachitebft_core_consensus::Input as CoreInput;
 use malachitebft_core_types::{TimeoutKind, VoteExtensionPolicy};
 use std::sync::Arc;
@@ -16,6 +18,21 @@ pub(super) const BEHIND_MS: u64 = 300;
 
 /// How long sync may pause before the node takes part in consensus again.
 const SYNC_PATIENCE_MS: u64 = 1_000;
+
+/// How soon after the last height the next one may start because others have started it, in per cent of the target time. Their
+/// clocks and ours do not tick together; and what is left lets slow validators' precommits arrive.
+const EARLY_START_PERCENT: u64 = 80;
+
+/// How often a node that knows that it is behind looks again, before it takes part.
+const BOOT_LOOK_MS: u64 = 500;
+
+/// What the messages of the next height say about its start.
+enum Start {
+    /// At once.
+    Now,
+    /// As soon as heights may follow each other.
+    NotBefore,
+}
 
 impl Engine {
     /// Reads the log. When it is about the next height, plays it: the same votes come out, with the signatures that
@@ -54,6 +71,15 @@ impl Engine {
             ));
             content = None;
         }
+        // The database is older than the log: an older copy, an empty one, or one that lost its end. What the key has promised at
+        // the log's height is in the log alone, so it stays until that height comes.
+        if let Some(above) = content.as_ref().map(|content| content.height).filter(|height| *height > next)
+            && self.env.wal_on
+        {
+            self.env.kept_log = Some(above);
+            self.env.outputs.push(Output::Event(Event::LogKept { height: above, next }));
+            return false;
+        }
         let Some(content) = content.filter(|content| content.height == next && !content.records.is_empty()) else {
             if self.phase == Phase::Waiting {
                 self.env.reset_wal(next);
@@ -87,7 +113,7 @@ impl Engine {
                         own_value = Some((value.round, value.block_hash));
                     }
                 }
-                WalRecord::Proposal(proposal, _) => proposals.push(proposal.clone()),
+                WalRecord::Proposal(proposal, signature) => proposals.push((proposal.clone(), *signature)),
                 WalRecord::Vote(_) | WalRecord::Timeout { .. } | WalRecord::Polka(_) | WalRecord::Intent(_) => {}
             }
             entries.extend(record.into_input());
@@ -95,12 +121,10 @@ impl Engine {
         for (hash, bytes) in blocks {
             self.blocks.restore(hash, bytes, judged.contains(&hash));
         }
-        self.env.outputs.push(Output::Event(Event::Replayed {
-            height: next,
-            records: content.records.len(),
-            torn: content.torn,
-        }));
-        self.env.loaded = content.records.into_iter().collect();
+        let (records, torn) = (content.records.len(), content.torn);
+        self.env.outputs.push(Output::Event(Event::Replayed { height: next, records, torn }));
+        self.env.loaded = content.records.iter().map(keccak256).collect();
+        drop(content);
         self.env.replaying = true;
         self.core.index_wal_entries(entries.iter());
         self.begin_height(next, true);
@@ -122,8 +146,8 @@ impl Engine {
             self.begin_height(next, false);
             return true;
         }
-        for proposal in &proposals {
-            self.restore_proposal(proposal);
+        for (proposal, signature) in proposals {
+            self.restore_proposal(proposal, signature);
         }
         // A block that we built before the crash is the block of its round: never a second one.
         if let (Some(wanted), Some((round, hash))) = (self.env.wanted, own_value)
@@ -143,18 +167,27 @@ impl Engine {
         self.env.outputs.push(Output::Event(Event::Signing(Signing::Ready)));
         if self.phase == Phase::Running && !self.replay() {
             self.begin_height(self.env.height, true);
+            self.offer_again();
         }
     }
 
     /// Everything that time alone makes necessary.
     pub(super) fn tick(&mut self) {
         let now = self.env.now.mono_ms;
-        if self.boot_until_ms.is_some_and(|until| until <= now) && self.phase == Phase::Waiting {
+        let waited = self.boot_until_ms.is_some_and(|until| until <= now) && self.phase == Phase::Waiting;
+        if waited && self.is_left_behind() {
+            // The chain is ahead for certain, whatever keeps its blocks from us.
+            self.boot_until_ms = Some(now.saturating_add(BOOT_LOOK_MS));
+        } else if waited {
             self.boot_until_ms = None;
-            self.replay();
+            if self.replay() {
+                // What came while it listened will not come again.
+                self.play_early();
+            }
         }
-        if let Signing::Listening { until_ms, until_height } = self.env.signing
-            && (now >= until_ms || self.head.height >= until_height)
+        if let Signing::Listening { until_ms, since_height, until_height } = self.env.signing
+            && now >= until_ms
+            && (self.head.height == since_height || self.head.height >= until_height)
         {
             self.rejoin();
         }
@@ -174,13 +207,25 @@ impl Engine {
         }
         self.drive_sync();
         if self.phase == Phase::Waiting && self.should_start() {
-            self.begin_height(self.head.height.saturating_add(1), false);
+            self.start_height(self.head.height.saturating_add(1));
             self.play_early();
             if self.env.decided.is_some() && self.phase == Phase::Running {
                 self.on_decided();
             }
         }
+        self.enter_round();
         self.ask_for_value();
+    }
+
+    /// Starts a height, from its log when that was kept for it.
+    fn start_height(&mut self, height: Height) {
+        if self.env.kept_log == Some(height) {
+            self.env.kept_log = None;
+            if self.replay() {
+                return;
+            }
+        }
+        self.begin_height(height, false);
     }
 
     /// When the next height starts at the latest if nothing else happens.
@@ -188,16 +233,33 @@ impl Engine {
         if self.phase != Phase::Waiting || self.boot_until_ms.is_some() {
             return None;
         }
-        let wait = if self.transactions_waiting {
-            self.env.config.target_block_time_ms
-        } else {
-            self.env.config.empty_block_interval_ms
+        let target = self.env.config.target_block_time_ms;
+        let own = if self.transactions_waiting { target } else { self.env.config.empty_block_interval_ms };
+        let wait = match self.others_have_started() {
+            Some(Start::Now) => 0,
+            Some(Start::NotBefore) => own.min(target.saturating_mul(EARLY_START_PERCENT) / 100),
+            None => own,
         };
         Some(self.last_start_ms.saturating_add(wait))
     }
 
-    fn should_start(&self) -> bool {
+    /// Whether somebody honest has started the next height: its proposal is here, which only its proposer can have made, or votes of
+    /// more than a third of the power. One validator's votes say nothing: it can sign them whenever it likes.
+    fn others_have_started(&self) -> Option<Start> {
         let next = self.head.height.saturating_add(1);
+        if Mutant::EarlyStart.active() {
+            return self.early.has_any(next).then_some(Start::Now);
+        }
+        let set = &self.next_set;
+        let power = self
+            .early
+            .voters(next)
+            .filter_map(|voter| set.set.find(voter))
+            .fold(0u64, |sum, (_, validator)| sum.saturating_add(validator.power));
+        (self.early.is_proposed(next) || set.has_honest(power)).then_some(Start::NotBefore)
+    }
+
+    fn should_start(&self) -> bool {
         if self.boot_until_ms.is_some() || self.syncing_block.is_some() || self.sync.has_next(self.head.height) {
             return false;
         }
@@ -208,8 +270,7 @@ impl Engine {
         if progress && self.sync.active() {
             return false;
         }
-        self.early.iter().any(|message| message.height() == next)
-            || self.start_deadline().is_some_and(|deadline| deadline <= self.env.now.mono_ms)
+        self.start_deadline().is_some_and(|deadline| deadline <= self.env.now.mono_ms)
     }
 
     fn begin_height(&mut self, height: Height, replay: bool) {
@@ -222,6 +283,7 @@ impl Engine {
         self.env.clear_height();
         if !replay {
             self.blocks.clear();
+            self.rest_if_signed_before(height);
             self.env.reset_wal(height);
         }
         self.env.height = height;
@@ -238,6 +300,18 @@ impl Engine {
             None,
             VoteExtensionPolicy::Disabled,
         ));
+    }
+
+    /// A height begins without a log although the guard knows of a signature in it: the log is gone, and with it what the key has
+    /// promised there.
+    fn rest_if_signed_before(&mut self, height: Height) {
+        if self.env.may_sign() && self.env.log_lacks_signature(height, None) {
+            self.env.wal_on = false;
+            self.env.stop_signing(format!(
+                "this key has signed at height {height} before, and there is no log of what: let the node follow the chain past \
+                 that height, then restart it"
+            ));
+        }
     }
 
     /// Asks the application for the block that the core wants.
@@ -261,19 +335,21 @@ impl Engine {
     /// The core decided: commit.
     pub(super) fn on_decided(&mut self) {
         let Some(certificate) = self.env.decided.clone() else { return };
-        self.phase = Phase::Committing;
         let hash = certificate.block_hash;
+        let Some(bytes) = self.blocks.bytes(&hash) else {
+            // Late votes decided a block of a round so old that it is not kept. Those who are locked on it have it and commit it; from
+            // them it comes by sync.
+            return;
+        };
+        self.phase = Phase::Committing;
+        let set = self.env.set.clone();
+        self.look_for_own_signature(&certificate, &set);
         self.env.outputs.push(Output::Event(Event::Decided {
             height: certificate.height,
             round: certificate.round,
             hash,
         }));
-        match self.blocks.bytes(&hash) {
-            Some(bytes) => {
-                self.env.outputs.push(Output::Commit { hash, bytes, certificate, durable: true, synced: false });
-            }
-            None => self.env.outputs.push(Output::Halt(format!("block {hash} was decided but is not here"))),
-        }
+        self.env.outputs.push(Output::Commit { hash, bytes, certificate, durable: true, synced: false });
     }
 
     pub(super) fn on_committed(
@@ -288,8 +364,10 @@ impl Engine {
         }
         let synced = self.syncing_block.take().is_some();
         self.head = head;
-        self.next_set = CoreSet::new(next_set);
-        self.following_set = CoreSet::new(following_set);
+        self.take_over_sets(CoreSet::new(next_set), CoreSet::new(following_set));
+        if self.env.kept_log.is_some_and(|height| height <= head.height) {
+            self.env.kept_log = None;
+        }
         self.phase = Phase::Waiting;
         self.transactions_waiting = transactions_waiting;
         self.behind_since_ms = None;
@@ -301,12 +379,27 @@ impl Engine {
             self.env.height = head.height;
             self.last_synced_ms = Some(self.env.now.mono_ms);
             // Only heights that were decided before our eyes count as listened to.
-            if let Signing::Listening { until_height, .. } = &mut self.env.signing {
+            if let Signing::Listening { since_height, until_height, .. } = &mut self.env.signing {
+                *since_height = head.height;
                 *until_height = head.height.saturating_add(2);
             }
             self.last_start_ms = self.env.now.mono_ms.saturating_sub(self.env.config.target_block_time_ms);
         }
-        self.early.retain(|message| message.height() > head.height);
+        self.early.forget_to(head.height);
+    }
+
+    /// The sets move on by a height. Who leaves them can be accused for a while.
+    fn take_over_sets(&mut self, next_set: CoreSet, following_set: CoreSet) {
+        let head_set = std::mem::replace(&mut self.next_set, next_set);
+        self.following_set = following_set;
+        if head_set.set.validators() != self.next_set.set.validators() {
+            for validator in head_set.set.validators() {
+                if self.next_set.set.find(&validator.address).is_none() {
+                    self.env.offences.left(validator.address, self.head.height);
+                }
+            }
+        }
+        self.head_set = Some(head_set);
     }
 
     /// Fetches and applies blocks that others have decided.
@@ -317,18 +410,16 @@ impl Engine {
         }
         if let Some((block, peer, last)) = self.sync.next(self.head.height) {
             let certificate = block.certificate;
-            let honest = authentic_block_hash(&block.block) == Ok(certificate.block_hash);
             let good = if Mutant::CertificateUnchecked.active() {
                 Ok(())
-            } else if honest {
-                certificate.verify(&self.next_set.set, &self.env.domain).map_err(|error| error.to_string())
             } else {
-                Err("the certificate is for another block".to_owned())
+                self.check_synced(&block.block, &certificate)
             };
             match good {
                 Ok(()) => {
                     self.sync.verified(peer);
-                    self.look_for_own_signature(&certificate);
+                    let set = self.next_set.clone();
+                    self.look_for_own_signature(&certificate, &set);
                     // The certificate becomes the parent's of whatever is built next.
                     self.env.decided = None;
                     self.env.last_commit = certificate.clone();
@@ -367,13 +458,25 @@ impl Engine {
         }
     }
 
+    /// Checks a block that a peer sent against its certificate, and the certificate against the height's set.
+    fn check_synced(&self, bytes: &[u8], certificate: &Certificate) -> Result<(), String> {
+        if authentic_block_hash(bytes) != Ok(certificate.block_hash) {
+            return Err("the certificate is for another block".to_owned());
+        }
+        let built = header_of(bytes).ok().and_then(|(_, header)| ExtraData::decode(&header.extra_data).ok());
+        if !built.is_some_and(|extra| extra.round <= certificate.round) && !Mutant::RoundUnchecked.active() {
+            return Err("the block says that it was built in a later round than it was decided in".to_owned());
+        }
+        certificate.verify(&self.next_set.set, &self.env.domain).map_err(|error| error.to_string())
+    }
+
     /// A signature of our own key in a certificate that our guard knows nothing of: somebody else signs with it, or our
     /// disk is an old copy.
-    fn look_for_own_signature(&mut self, certificate: &Certificate) {
+    fn look_for_own_signature(&mut self, certificate: &Certificate, set: &CoreSet) {
         if certificate.height <= self.env.guard_height() {
             return;
         }
-        let own = self.next_set.set.find(&self.env.address()).map(|(index, _)| index);
+        let own = set.set.find(&self.env.address()).map(|(index, _)| index);
         if own.is_some_and(|own| certificate.signatures.iter().any(|entry| entry.index == own)) {
             self.env.stop_signing(format!(
                 "the certificate of block {} carries a signature of this key that its guard does not know: another node \

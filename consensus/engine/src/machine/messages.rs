@@ -1,10 +1,12 @@
 //! Messages from peers: everything is checked before it is kept, passed on or fed to the core.
 
-use super::{Engine, MAX_EARLY_MESSAGES, Output, Phase, Verdict};
-use crate::context::{BlockId, CoreAddress, CoreHeight, CoreProposal, CoreVote, Ctx};
-use crate::message::{Message, PRECOMMITS, RoundVotes};
+use super::ballots::{ROUNDS_BEHIND, Standing, step_of};
+use super::{Engine, Output, Phase, Verdict};
+use crate::context::{BlockId, CoreAddress, CoreHeight, CoreSet, CoreVote, Ctx};
+use crate::guard::{LastSigned, Step};
+use crate::message::{Message, PRECOMMITS, RoundVotes, SKIP};
 use crate::record::polka_certificate;
-use bttc_types::{Height, Mutant, Round, SignedProposal, SignedVote, Vote, VoteKind};
+use bttc_types::{Evidence, Height, Mutant, Round, SignedProposal, SignedVote, Vote, VoteKind};
 use malachitebft_core_consensus::Input as CoreInput;
 use malachitebft_core_types::{
     NilOrVal, Round as CoreRound, RoundCertificate, RoundCertificateType, RoundSignature, SignedMessage, VoteType,
@@ -14,6 +16,9 @@ use malachitebft_core_types::{
 /// validator can make us keep.
 const ROUNDS_AHEAD: Round = 10;
 
+/// Rounds ahead of ours whose round certificates are looked at. Each needs votes of more than a third of the power.
+const CERTIFICATE_ROUNDS_AHEAD: Round = 1_000;
+
 impl Engine {
     /// Whether the network may be at a height or beyond it, as far as we know.
     fn is_reached(&self, height: Height) -> bool {
@@ -22,17 +27,7 @@ impl Engine {
 
     pub(super) fn on_message(&mut self, message: Message) -> Verdict {
         if let Message::Evidence(evidence) = &message {
-            let verified = if Mutant::EvidenceUnchecked.active() { Ok(()) } else { evidence.verify(&self.env.domain) };
-            return match verified {
-                Err(error) => Verdict::Reject(error.to_string()),
-                Ok(()) if self.env.set.set.find(&evidence.validator()).is_none() => Verdict::Ignore,
-                // A liar can sign anything for a height that never was: it proves nothing to the chain.
-                Ok(()) if !self.is_reached(evidence.height()) => Verdict::Ignore,
-                Ok(()) => {
-                    self.env.outputs.push(Output::Evidence((**evidence).clone()));
-                    Verdict::Accept
-                }
-            };
+            return self.on_evidence(evidence);
         }
         let height = message.height();
         if height == self.env.height && self.phase != Phase::Waiting {
@@ -50,7 +45,47 @@ impl Engine {
         if height == self.next_height() {
             return self.on_early(message);
         }
-        Verdict::Ignore
+        match message {
+            Message::Vote(vote) if height == self.head.height => self.on_late_vote(vote),
+            Message::Vote(_)
+            | Message::Proposal(_)
+            | Message::Part(_)
+            | Message::RoundVotes(_)
+            | Message::Evidence(_) => Verdict::Ignore,
+        }
+    }
+
+    /// Whether somebody is a validator of the sets at hand, or was one at `height`.
+    fn is_member(&self, validator: &alloy_primitives::Address, height: Height) -> bool {
+        [&self.env.set, &self.next_set, &self.following_set].iter().any(|set| set.set.find(validator).is_some())
+            || self.env.offences.was_member(validator, height)
+    }
+
+    /// Proof that a validator misbehaved, from a peer. What costs nothing is checked first: strangers can sign as much as they
+    /// like, and so can a validator that does not mind being slashed.
+    fn on_evidence(&mut self, evidence: &Evidence) -> Verdict {
+        let (validator, height) = (evidence.validator(), evidence.height());
+        if !self.is_member(&validator, height) {
+            return Verdict::Drop;
+        }
+        // A liar can sign anything for a height that never was: it proves nothing to the chain.
+        if !self.is_reached(height) {
+            return Verdict::Ignore;
+        }
+        let now_ms = self.env.now.mono_ms;
+        if !self.env.offences.is_wanted(&validator, height, now_ms) {
+            return Verdict::Drop;
+        }
+        if !Mutant::EvidenceUnchecked.active()
+            && let Err(error) = evidence.verify(&self.env.domain)
+        {
+            return Verdict::Reject(error.to_string());
+        }
+        if !self.env.offences.take(validator, height, now_ms) {
+            return Verdict::Drop;
+        }
+        self.env.outputs.push(Output::Evidence { evidence: evidence.clone(), found_here: false });
+        Verdict::Accept
     }
 
     /// The height after the one that is being worked on or that was last committed.
@@ -61,7 +96,7 @@ impl Engine {
         }
     }
 
-    /// A message of the next height: kept when it is validly signed, and a reason to start that height.
+    /// A message of the next height: kept when it is validly signed.
     fn on_early(&mut self, message: Message) -> Verdict {
         let set = match self.phase {
             // The next height is the one whose set is `next_set`.
@@ -70,9 +105,6 @@ impl Engine {
             // A synced block is being committed: the height worked on is still the head's.
             Phase::Running | Phase::Committing => self.next_set.clone(),
         };
-        if self.early.len() >= MAX_EARLY_MESSAGES || self.early.contains(&message) {
-            return Verdict::Ignore;
-        }
         let round = match &message {
             Message::Vote(vote) => vote.vote.round,
             Message::Proposal(proposal) => proposal.proposal.round,
@@ -80,45 +112,25 @@ impl Engine {
             Message::Part(part) => part.round.saturating_mul(ROUNDS_AHEAD),
             Message::RoundVotes(_) | Message::Evidence(_) => 0,
         };
-        if round > ROUNDS_AHEAD || self.early_share_used(&message) {
+        if round > ROUNDS_AHEAD || !self.early.has_room(&message) {
             return Verdict::Ignore;
         }
         let good = match &message {
-            Message::Vote(vote) => {
-                let known = set.set.find(&vote.vote.validator).is_some();
-                let digest = self.env.domain.vote_digest(&vote.vote);
-                known && self.env.verify(digest, &vote.signature, vote.vote.validator)
-            }
+            Message::Vote(vote) => set.set.find(&vote.vote.validator).is_some() && self.verify_vote(vote),
             Message::Proposal(proposal) => {
-                set.set.proposer(proposal.proposal.round).address == proposal.proposal.proposer
-                    && self.verify_proposal(proposal)
+                set.proposer(proposal.proposal.round) == proposal.proposal.proposer && self.verify_proposal(proposal)
             }
             Message::Part(part) => {
                 let digest = self.env.domain.parts_digest(part.height, part.round, part.block_hash, &part.header);
-                part.verify_inclusion().is_ok()
-                    && self.env.verify(digest, &part.signature, set.set.proposer(part.round).address)
+                part.verify_inclusion().is_ok() && self.env.verify(digest, &part.signature, set.proposer(part.round))
             }
             Message::RoundVotes(_) | Message::Evidence(_) => return Verdict::Ignore,
         };
         if !good {
             return Verdict::Reject("a message of the next height is not validly signed".into());
         }
-        self.early.push_back(message);
+        self.early.insert(message);
         Verdict::Accept
-    }
-
-    /// Whether the signer of a message of the next height has used up its share of the buffer.
-    fn early_share_used(&self, message: &Message) -> bool {
-        const SHARE: usize = 2;
-        let same = |other: &&Message| match (message, *other) {
-            (Message::Vote(a), Message::Vote(b)) => {
-                (a.vote.validator, a.vote.kind, a.vote.round) == (b.vote.validator, b.vote.kind, b.vote.round)
-            }
-            (Message::Proposal(a), Message::Proposal(b)) => a.proposal.round == b.proposal.round,
-            (Message::Part(a), Message::Part(b)) => (a.round, a.index) == (b.round, b.index),
-            _ => false,
-        };
-        self.early.iter().filter(same).count() >= SHARE
     }
 
     fn on_current(&mut self, message: Message) -> Verdict {
@@ -126,11 +138,10 @@ impl Engine {
             Message::Vote(vote) => self.on_vote(vote),
             Message::Proposal(proposal) => self.on_proposal(proposal),
             Message::Part(part) => {
-                let set = self.env.set.clone();
                 if part.round > self.env.round.saturating_add(ROUNDS_AHEAD) || self.phase != Phase::Running {
                     return Verdict::Ignore;
                 }
-                let proposer = set.set.proposer(part.round).address;
+                let proposer = self.env.set.proposer(part.round);
                 self.on_part(*part, proposer)
             }
             Message::RoundVotes(votes) => self.on_round_votes(&votes),
@@ -138,24 +149,74 @@ impl Engine {
         }
     }
 
-    fn on_vote(&mut self, vote: SignedVote) -> Verdict {
-        if vote.vote.round > self.env.round.saturating_add(ROUNDS_AHEAD) {
+    /// Checks a vote's signature, and listens whether it is our own key's.
+    fn verify_vote(&mut self, signed: &SignedVote) -> bool {
+        let vote = &signed.vote;
+        let digest = self.env.domain.vote_digest(vote);
+        let good = self.env.verify(digest, &signed.signature, vote.validator);
+        if good && vote.validator == self.env.address() {
+            let (height, round, step) = (vote.height, vote.round, step_of(vote.kind));
+            self.env.heard_own(&LastSigned { height, round, step, digest });
+        }
+        good
+    }
+
+    fn on_vote(&mut self, signed: SignedVote) -> Verdict {
+        let vote = &signed.vote;
+        let window = self.env.round.saturating_sub(ROUNDS_BEHIND)..=self.env.round.saturating_add(ROUNDS_AHEAD);
+        if !window.contains(&vote.round) {
             return Verdict::Ignore;
         }
-        if self.env.set.set.find(&vote.vote.validator).is_none() {
+        if self.env.set.set.find(&vote.validator).is_none() {
             return Verdict::Reject("a vote of somebody who is no validator of its height".into());
         }
-        let core_vote = CoreVote::from_vote(&vote.vote);
-        let signed = SignedMessage::new(core_vote, vote.signature);
-        if self.core.driver.votes().has_vote(&signed) {
+        let standing = self.env.ballots.standing(vote);
+        match standing {
+            Standing::Known => return Verdict::Ignore,
+            Standing::Spent => return Verdict::Drop,
+            Standing::New | Standing::Contradicts(_) => {}
+        }
+        let core_vote = SignedMessage::new(CoreVote::from_vote(vote), signed.signature);
+        if self.core.driver.votes().has_vote(&core_vote) {
             return Verdict::Ignore;
         }
-        let digest = self.env.domain.vote_digest(&vote.vote);
-        if !self.env.verify(digest, &vote.signature, vote.vote.validator) {
+        if !self.verify_vote(&signed) {
             return Verdict::Reject("a vote's signature is not its validator's".into());
         }
-        self.env.heard_vote(&vote.vote);
-        self.feed(CoreInput::Vote(signed));
+        if let Standing::Contradicts(first) = standing {
+            self.env.accuse(Evidence::from_votes(first, signed.clone(), &self.env.domain));
+        }
+        self.env.heard_vote(&signed);
+        self.feed(CoreInput::Vote(core_vote));
+        Verdict::Accept
+    }
+
+    /// A vote of the height that was decided last. It decides nothing any more, but one that contradicts its signer's precommit in
+    /// the certificate proves that he signed twice.
+    fn on_late_vote(&mut self, signed: SignedVote) -> Verdict {
+        let vote = &signed.vote;
+        let certificate = match &self.env.decided {
+            Some(decided) if decided.height == self.head.height => decided,
+            Some(_) | None => &self.env.last_commit,
+        };
+        let Some(set) = &self.head_set else { return Verdict::Ignore };
+        let slot = (VoteKind::Precommit, certificate.height, certificate.round);
+        if (vote.kind, vote.height, vote.round) != slot || vote.block_hash == Some(certificate.block_hash) {
+            return Verdict::Ignore;
+        }
+        let Some((index, _)) = set.set.find(&vote.validator) else { return Verdict::Ignore };
+        let Ok(place) = certificate.signatures.binary_search_by_key(&index, |entry| entry.index) else {
+            return Verdict::Ignore;
+        };
+        let Some(entry) = certificate.signatures.get(place) else { return Verdict::Ignore };
+        let first = SignedVote { vote: certificate.vote(vote.validator), signature: entry.signature };
+        if !self.env.offences.is_wanted(&vote.validator, vote.height, self.env.now.mono_ms) {
+            return Verdict::Drop;
+        }
+        if !self.verify_vote(&signed) {
+            return Verdict::Reject("a vote's signature is not its validator's".into());
+        }
+        self.env.accuse(Evidence::from_votes(first, signed, &self.env.domain));
         Verdict::Accept
     }
 
@@ -163,41 +224,44 @@ impl Engine {
         let proposal = &signed.proposal;
         let digest = self.env.domain.proposal_digest(proposal);
         let parts = self.env.domain.parts_digest(proposal.height, proposal.round, proposal.block_hash, &signed.parts);
-        self.env.verify(digest, &signed.signature, proposal.proposer)
-            && self.env.verify(parts, &signed.parts_signature, proposal.proposer)
+        let good = self.env.verify(digest, &signed.signature, proposal.proposer)
+            && self.env.verify(parts, &signed.parts_signature, proposal.proposer);
+        if good && proposal.proposer == self.env.address() {
+            let (height, round) = (proposal.height, proposal.round);
+            self.env.heard_own(&LastSigned { height, round, step: Step::Proposal, digest });
+        }
+        good
     }
 
     fn on_proposal(&mut self, signed: SignedProposal) -> Verdict {
         let proposal = &signed.proposal;
         if self.phase != Phase::Running
             || proposal.round > self.env.round.saturating_add(ROUNDS_AHEAD)
-            || self.ignores_proposal(&signed)
+            || self.blocks.proposals.ignores(proposal)
         {
             return Verdict::Ignore;
         }
         if proposal.pol_round.is_some_and(|pol| pol >= proposal.round) {
             return Verdict::Reject("a proposal names a proof-of-lock round that is not before its own".into());
         }
-        if self.env.set.set.proposer(proposal.round).address != proposal.proposer && !Mutant::ProposerUnchecked.active()
-        {
+        if self.env.set.proposer(proposal.round) != proposal.proposer && !Mutant::ProposerUnchecked.active() {
             return Verdict::Reject("a proposal of somebody who is not the round's proposer".into());
         }
         if !self.verify_proposal(&signed) {
             return Verdict::Reject("a proposal's signature is not its proposer's".into());
         }
-        let mut core = CoreProposal::from_proposal(proposal);
-        if Mutant::ProposerUnchecked.active() {
-            core.proposer = CoreAddress(self.env.set.set.proposer(proposal.round).address);
+        if let Some(first) = self.blocks.proposals.contradicted(proposal) {
+            let second = (proposal.clone(), signed.signature);
+            self.env.accuse(Evidence::from_proposals(first, second, &self.env.domain));
         }
-        self.feed(CoreInput::Proposal(SignedMessage::new(core, signed.signature)));
-        self.note_proposal(&signed);
+        self.note_proposal(signed);
         Verdict::Accept
     }
 
     /// Votes of a round, sent by a peer that is stuck or sees us stuck. Every node makes its own, so they are not
     /// passed on.
     fn on_round_votes(&mut self, votes: &RoundVotes) -> Verdict {
-        if self.phase != Phase::Running || votes.round > self.env.round.saturating_add(1_000) {
+        if self.phase != Phase::Running || votes.round > self.env.round.saturating_add(CERTIFICATE_ROUNDS_AHEAD) {
             return Verdict::Ignore;
         }
         let set = self.env.set.clone();
@@ -208,16 +272,18 @@ impl Engine {
         if voters.len() != votes.votes.len() || voters.len() > set.set.len() {
             return Verdict::Reject("a round certificate with two votes of one validator".into());
         }
+        if !is_strong_enough(votes, &set) {
+            return Verdict::Reject("a round certificate of too few votes".into());
+        }
         for entry in &votes.votes {
             let vote = Vote {
                 kind: entry.kind,
                 height: votes.height,
                 round: votes.round,
-                block_hash: (!entry.block_hash.is_zero()).then_some(entry.block_hash),
+                block_hash: entry.block_hash,
                 validator: entry.validator,
             };
-            let digest = self.env.domain.vote_digest(&vote);
-            if set.set.find(&entry.validator).is_none() || !self.env.verify(digest, &entry.signature, entry.validator) {
+            if !self.verify_vote(&SignedVote { vote, signature: entry.signature }) {
                 return Verdict::Reject("a round certificate holds a vote that is not a validator's".into());
             }
         }
@@ -234,33 +300,28 @@ impl Engine {
     /// Plays the messages of a height that came before it started.
     pub(super) fn play_early(&mut self) {
         let height = self.env.height;
-        for message in std::mem::take(&mut self.early) {
-            if message.height() == height {
-                // Whoever sent it was judged when it came.
-                let _ = self.on_current(message);
-            } else if message.height() > height {
-                self.early.push_back(message);
-            }
+        for message in self.early.take(height) {
+            // Whoever sent it was judged when it came.
+            let _ = self.on_current(message);
         }
     }
+}
 
-    /// Tells a new peer what we said in this round, so that it does not have to wait for the next rebroadcast.
-    pub(super) fn greet(&mut self, peer: u64) {
-        if self.phase == Phase::Waiting {
-            return;
-        }
-        let votes: Vec<Message> = self.env.own_votes.iter().cloned().map(Message::Vote).collect();
-        let proposal = self.env.own_proposal.as_ref().filter(|(round, _)| *round == self.env.round);
-        let messages: Vec<Message> =
-            proposal.map(|(_, messages)| messages.clone()).into_iter().flatten().chain(votes).collect();
-        self.env.outputs.extend(messages.into_iter().map(|message| Output::Send(peer, message)));
+/// Whether the voters of a round certificate are members and have the power that it needs: more than two thirds, or more than one
+/// to skip a round.
+fn is_strong_enough(votes: &RoundVotes, set: &CoreSet) -> bool {
+    let mut power = 0u64;
+    for entry in &votes.votes {
+        let Some((_, validator)) = set.set.find(&entry.validator) else { return false };
+        power = power.saturating_add(validator.power);
     }
+    if votes.kind == SKIP { set.has_honest(power) } else { set.set.is_quorum(power) }
 }
 
 fn round_certificate(votes: &RoundVotes) -> Option<RoundCertificate<Ctx>> {
     let cert_type = match votes.kind {
         PRECOMMITS => RoundCertificateType::Precommit,
-        crate::message::SKIP => RoundCertificateType::Skip,
+        SKIP => RoundCertificateType::Skip,
         _ => return None,
     };
     Some(RoundCertificate {
@@ -275,11 +336,7 @@ fn round_certificate(votes: &RoundVotes) -> Option<RoundCertificate<Ctx>> {
                     VoteKind::Prevote => VoteType::Prevote,
                     VoteKind::Precommit => VoteType::Precommit,
                 },
-                value_id: if entry.block_hash.is_zero() {
-                    NilOrVal::Nil
-                } else {
-                    NilOrVal::Val(BlockId(entry.block_hash))
-                },
+                value_id: entry.block_hash.map_or(NilOrVal::Nil, |hash| NilOrVal::Val(BlockId(hash))),
                 address: CoreAddress(entry.validator),
                 signature: entry.signature,
             })

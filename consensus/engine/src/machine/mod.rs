@@ -1,9 +1,14 @@
 //! The engine's state machine: inputs in, outputs out.
 
+mod ballots;
 mod blocks;
+mod early;
 mod effects;
 mod heights;
 mod messages;
+mod offences;
+mod peers;
+mod proposals;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +21,10 @@ use crate::wal::Wal;
 use alloy_primitives::{Address, B256};
 use blocks::Blocks;
 use bttc_types::{Certificate, Evidence, Height, Round, SecretKey, SigningDomain, ValidatorSet};
+use early::Early;
 use effects::Env;
 use malachitebft_core_consensus::{Input as CoreInput, Params, State, ValuePayload};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The time, as an input. `mono_ms` never goes back and drives timers; `wall_ms` is what people call the time and only
@@ -77,8 +83,8 @@ pub enum Input {
         height: Height,
         /// Its hash.
         hash: B256,
-        /// `Ok` with the block's time in milliseconds, or why it is invalid.
-        verdict: Result<u64, String>,
+        /// What it found.
+        verdict: BlockVerdict,
     },
     /// The application committed a block.
     Committed {
@@ -111,8 +117,15 @@ pub enum Input {
     },
     /// A peer is gone.
     PeerGone(PeerKey),
-    /// A new peer: it gets what we said in this round.
-    PeerConnected(PeerKey),
+    /// A new peer, or one that opened a new session.
+    PeerConnected {
+        /// The peer.
+        peer: PeerKey,
+        /// The validator that it proves to be.
+        validator: Option<Address>,
+        /// Whether it gets what we said in this round: not when it got that a moment ago.
+        greet: bool,
+    },
     /// Blocks that were asked for.
     Blocks {
         /// Who sent them.
@@ -190,7 +203,12 @@ pub enum Output {
         reason: String,
     },
     /// A validator misbehaved.
-    Evidence(Evidence),
+    Evidence {
+        /// The proof.
+        evidence: Evidence,
+        /// Whether this node saw it itself. What a peer told is passed on by its verdict, and need not be sent again.
+        found_here: bool,
+    },
     /// A better certificate for the head: more signatures.
     BetterCertificate(Certificate),
     /// The engine cannot go on; the node must stop.
@@ -246,6 +264,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The write-ahead log is of a height above the next one and is kept for it; nothing is signed before.
+    LogKept {
+        /// Height of the log.
+        height: Height,
+        /// The next height.
+        next: Height,
+    },
     /// The write-ahead log was replayed.
     Replayed {
         /// Height.
@@ -255,6 +280,19 @@ pub enum Event {
         /// Bytes of a torn tail that were cut off.
         torn: u64,
     },
+}
+
+/// The application's judgement of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlockVerdict {
+    /// Every rule is kept.
+    Valid,
+    /// A rule is broken, for this reason.
+    Invalid(String),
+    /// The bytes are not what the hash commits to, for this reason: it says nothing about the block that has the hash.
+    Forged(String),
+    /// This node could not tell.
+    Unknown,
 }
 
 /// What to do with a message from a peer.
@@ -274,6 +312,19 @@ pub enum Verdict {
 /// A verdict with everything that must be done.
 pub type VerdictOn = (Verdict, Vec<Output>);
 
+/// How much the engine holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Whole blocks of this height.
+    pub blocks: usize,
+    /// Votes of this height.
+    pub votes: usize,
+    /// Messages of the next height.
+    pub early: usize,
+    /// Size of the write-ahead log.
+    pub log_bytes: u64,
+}
+
 /// Whether this node signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signing {
@@ -281,11 +332,13 @@ pub enum Signing {
     NoKey,
     /// It signs when it is in the set.
     Ready,
-    /// It listens first: its guard is older than the chain.
+    /// It listens first: its guard is older than the chain, and another node may sign with the key.
     Listening {
-        /// Until this moment (monotonic milliseconds) ...
+        /// At least until this moment, monotonic milliseconds.
         until_ms: u64,
-        /// ... or this height, whichever comes first.
+        /// Head since which it listens. When no height is decided meanwhile, the moment is enough.
+        since_height: Height,
+        /// Otherwise it hears whole heights, up to this one.
         until_height: Height,
     },
     /// It does not sign until a restart, for this reason.
@@ -303,10 +356,6 @@ enum Phase {
     Committing,
 }
 
-/// Messages of the next height that arrived before it started. Each was verified, so a peer alone cannot fill this;
-/// the bounds are for a faulty validator.
-const MAX_EARLY_MESSAGES: usize = 4 * bttc_types::MAX_VALIDATORS + 2 * bttc_types::MAX_PARTS as usize;
-
 /// The engine.
 pub struct Engine {
     core: State<Ctx>,
@@ -319,8 +368,15 @@ pub struct Engine {
     /// When the last height started here.
     last_start_ms: u64,
     transactions_waiting: bool,
-    early: VecDeque<Message>,
+    /// Messages of the next height that arrived before it started.
+    early: Early,
     sync: BlockSync,
+    /// Connected peers with the validators that they prove to be.
+    peers: BTreeMap<PeerKey, Option<Address>>,
+    /// Set of the head's height; unknown until a block was committed.
+    head_set: Option<CoreSet>,
+    /// The height and round that [`Self::enter_round`] saw last.
+    seen_round: (Height, Round),
     /// Since when a peer has been ahead of us, as far as we know.
     behind_since_ms: Option<u64>,
     syncing_block: Option<Height>,
@@ -371,8 +427,11 @@ impl Engine {
             following_set,
             last_start_ms: now.mono_ms,
             transactions_waiting: false,
-            early: VecDeque::new(),
+            early: Early::default(),
             sync: BlockSync::default(),
+            peers: BTreeMap::new(),
+            head_set: None,
+            seen_round: (0, 0),
             behind_since_ms: None,
             syncing_block: None,
             boot_until_ms: None,
@@ -405,15 +464,9 @@ impl Engine {
             }
             Input::SyncRefused { height, reason } => self.on_sync_refused(height, &reason),
             Input::TransactionsWaiting => self.transactions_waiting = true,
-            Input::PeerStatus { peer, height } => {
-                self.sync.peer_status(peer, height);
-                // A peer that is not ahead: the chain is where we left it.
-                if height <= self.head.height.saturating_add(1) && self.boot_until_ms.is_some() {
-                    self.boot_until_ms = Some(now.mono_ms);
-                }
-            }
-            Input::PeerGone(peer) => self.sync.peer_gone(peer),
-            Input::PeerConnected(peer) => self.greet(peer),
+            Input::PeerStatus { peer, height } => self.on_peer_status(peer, height),
+            Input::PeerGone(peer) => self.on_peer_gone(peer),
+            Input::PeerConnected { peer, validator, greet } => self.on_peer_connected(peer, validator, greet),
             Input::Blocks { peer, from, blocks } => {
                 if !self.sync.arrived(peer, from, blocks, self.head.height, now.mono_ms) {
                     let reason = "its answer to a block request has gaps".into();
@@ -461,6 +514,17 @@ impl Engine {
     /// The height and round that the engine works on.
     pub fn position(&self) -> (Height, Round) {
         (self.env.height, self.core.round().as_u32().unwrap_or(0))
+    }
+
+    /// What the engine holds for the height that it works on: whole blocks, votes, and messages of the next height. For metrics
+    /// and tests of bounds.
+    pub fn held(&self) -> Held {
+        Held {
+            blocks: self.blocks.held(),
+            votes: self.env.ballots.len(),
+            early: self.early.len(),
+            log_bytes: self.env.wal.bytes(),
+        }
     }
 
     /// Whether blocks are being fetched from peers.

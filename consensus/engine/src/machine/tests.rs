@@ -1,13 +1,17 @@
 //! Several engines in one thread with a toy application: agreement, restarts, silent validators, sync.
 
 mod bounds;
+mod disks;
+mod endless;
+mod liars;
+mod twins;
 
 use super::*;
 use crate::Error;
 use crate::guard::{Guard, LastSigned, MemoryGuard};
 use crate::message::CertifiedBlock;
 use crate::wal::{LogDisk, Wal};
-use bttc_types::{Block, Validator, block_time_ms, set_block_time};
+use bttc_types::{Block, Validator, set_block_time};
 use parking_lot_free::Shared;
 use std::collections::VecDeque;
 use std::io;
@@ -62,7 +66,13 @@ impl LogDisk for Shared<MemoryLog> {
         self.change(|log| log.current.as_mut().unwrap().extend_from_slice(bytes))
     }
     fn sync(&mut self) -> io::Result<()> {
-        self.change(|log| log.durable.clone_from(&log.current))
+        self.change(|log| match (&mut log.durable, &log.current) {
+            // What is durable only grows between replacements.
+            (Some(durable), Some(current)) if durable.len() <= current.len() => {
+                durable.extend_from_slice(&current[durable.len()..]);
+            }
+            (durable, current) => durable.clone_from(current),
+        })
     }
     fn put_aside(&mut self) -> io::Result<()> {
         self.change(|log| {
@@ -79,6 +89,9 @@ impl Guard for Shared<MemoryGuard> {
     fn record(&mut self, last: LastSigned) -> Result<(), Error> {
         self.0.lock().unwrap().record(last)
     }
+    fn just_imported(&self) -> bool {
+        self.0.lock().unwrap().just_imported()
+    }
 }
 
 struct Node {
@@ -88,6 +101,7 @@ struct Node {
     guard: Shared<MemoryGuard>,
     chain: Vec<CertifiedBlock>,
     signed: Vec<bttc_types::Vote>,
+    evidence: Vec<bttc_types::Evidence>,
     halted: Option<String>,
 }
 
@@ -99,6 +113,16 @@ struct Network {
     work: VecDeque<(usize, Output)>,
     /// Links that are cut.
     down: std::collections::HashSet<usize>,
+    /// Every application finds every block invalid.
+    refuses: bool,
+    /// How far off the time of built blocks is.
+    ahead_ms: u64,
+    /// About how large they are.
+    block_bytes: usize,
+    /// What the applications were asked to judge.
+    judged: Vec<(usize, B256)>,
+    /// Peers that nodes were told are at fault.
+    blamed: Vec<String>,
 }
 
 fn domain() -> SigningDomain {
@@ -118,6 +142,33 @@ fn config() -> EngineConfig {
     }
 }
 
+/// A block that the toy application takes.
+fn build((height, parent): (u64, B256), round: u32, time_ms: u64, last_commit: Certificate, salt: u64) -> Block {
+    let mut header = alloy_consensus::Header { number: height, parent_hash: parent, ..Default::default() };
+    set_block_time(&mut header, time_ms, round);
+    header.gas_used = salt;
+    header.transactions_root = alloy_consensus::constants::EMPTY_TRANSACTIONS;
+    header.parent_beacon_block_root = Some(last_commit.hash());
+    header.base_fee_per_gas = Some(1);
+    header.withdrawals_root = Some(B256::ZERO);
+    header.blob_gas_used = Some(0);
+    header.excess_blob_gas = Some(0);
+    Block { header, transactions: vec![], last_commit }
+}
+
+/// Makes a block larger by transactions that nobody executes.
+fn pad(block: &mut Block, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
+    let transaction = alloy_consensus::TxLegacy { input: vec![7; bytes].into(), ..Default::default() };
+    let signature = alloy_primitives::Signature::test_signature();
+    let hash = B256::repeat_byte(1);
+    let signed = alloy_consensus::Signed::new_unchecked(transaction, signature, hash);
+    block.transactions = vec![bttc_types::Transaction::Legacy(signed)];
+    block.header.transactions_root = alloy_consensus::proofs::calculate_transaction_root(&block.transactions);
+}
+
 impl Network {
     fn new(validators: u8, followers: u8) -> Self {
         let keys: Vec<SecretKey> = (1..=validators).map(|i| SecretKey::from_bytes(&[i; 32]).unwrap()).collect();
@@ -131,6 +182,7 @@ impl Network {
             guard: Shared::default(),
             chain: Vec::new(),
             signed: Vec::new(),
+            evidence: Vec::new(),
             halted: None,
         });
         let mut network = Self {
@@ -140,6 +192,11 @@ impl Network {
             inbox: VecDeque::new(),
             work: VecDeque::new(),
             down: Default::default(),
+            refuses: false,
+            ahead_ms: 0,
+            block_bytes: 0,
+            judged: Vec::new(),
+            blamed: Vec::new(),
         };
         for index in 0..network.nodes.len() {
             network.boot(index);
@@ -180,6 +237,8 @@ impl Network {
             if other != index {
                 for (a, b) in [(index, other), (other, index)] {
                     let height = self.head(a).height;
+                    let validator = self.nodes[a].key.as_ref().map(SecretKey::address);
+                    self.input(b, Input::PeerConnected { peer: a as u64, validator, greet: false });
                     self.input(b, Input::PeerStatus { peer: a as u64, height });
                 }
             }
@@ -225,24 +284,23 @@ impl Network {
             }
             Output::Send(peer, message) => self.inbox.push_back((index, peer as usize, message)),
             Output::Propose { height, round, last_commit, time_ms } => {
-                let mut header = alloy_consensus::Header { number: height, ..Default::default() };
-                header.parent_hash = self.head(index).hash;
-                set_block_time(&mut header, time_ms, round);
-                header.gas_used = index as u64;
-                header.transactions_root = alloy_consensus::constants::EMPTY_TRANSACTIONS;
-                header.parent_beacon_block_root = Some(last_commit.hash());
-                header.base_fee_per_gas = Some(1);
-                header.withdrawals_root = Some(B256::ZERO);
-                header.blob_gas_used = Some(0);
-                header.excess_blob_gas = Some(0);
-                let block = Block { header, transactions: vec![], last_commit };
+                let parent = self.head(index).hash;
+                let mut block = build((height, parent), round, time_ms + self.ahead_ms, last_commit, index as u64);
+                pad(&mut block, self.block_bytes);
                 let (hash, bytes) = (block.hash(), Arc::from(block.encode()));
                 self.input(index, Input::Proposed { height, round, hash, bytes });
             }
             Output::Validate { height, hash, bytes } => {
-                let block = Block::decode(&bytes).unwrap();
-                let good = block.header.parent_hash == self.head(index).hash;
-                let verdict = if good { Ok(block_time_ms(&block.header)) } else { Err("parent".into()) };
+                self.judged.push((index, hash));
+                let verdict = match Block::decode(&bytes) {
+                    Err(error) => BlockVerdict::Forged(error.to_string()),
+                    Ok(_) if bttc_types::authentic_block_hash(&bytes) != Ok(hash) => {
+                        BlockVerdict::Forged("body".into())
+                    }
+                    Ok(_) if self.refuses => BlockVerdict::Invalid("none is good".into()),
+                    Ok(block) if block.header.parent_hash == self.head(index).hash => BlockVerdict::Valid,
+                    Ok(_) => BlockVerdict::Invalid("parent".into()),
+                };
                 self.input(index, Input::Validated { height, hash, verdict });
             }
             Output::Commit { bytes, certificate, .. } => {
@@ -275,8 +333,9 @@ impl Network {
                 self.nodes[index].halted = Some(reason);
                 self.nodes[index].engine = None;
             }
-            Output::Misbehaved { reason, .. } => panic!("an honest node was blamed: {reason}"),
-            Output::Evidence(_) | Output::BetterCertificate(_) | Output::Event(_) => {}
+            Output::Misbehaved { reason, .. } => self.blamed.push(reason),
+            Output::Evidence { evidence, .. } => self.nodes[index].evidence.push(evidence),
+            Output::BetterCertificate(_) | Output::Event(_) => {}
         }
     }
 
@@ -314,6 +373,7 @@ impl Network {
 
     /// Agreement, and no validator ever signed twice for one step.
     fn check(&self) {
+        assert!(self.blamed.is_empty(), "an honest node was blamed: {:?}", self.blamed);
         for node in &self.nodes {
             assert_eq!(node.halted, None);
             let longest = self.nodes.iter().max_by_key(|node| node.chain.len()).unwrap();

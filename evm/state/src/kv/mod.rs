@@ -14,7 +14,7 @@ use crate::Error;
 ///
 /// | table | key | value | writer |
 /// |---|---|---|---|
-/// | `Meta` | name | schema version, genesis hash, head, lowest kept heights | every commit |
+/// | `Meta` | name | schema version, genesis hash, head, lowest kept heights; what was looked through (`looked.rs`) | every commit |
 /// | `Headers` | height, 8 bytes big endian | RLP header | commit |
 /// | `Blocks` | height | encoded block (`bttc_types::Block::encode`) | commit |
 /// | `BlockNumbers` | block hash | height | commit |

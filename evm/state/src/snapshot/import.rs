@@ -366,6 +366,7 @@ fn take_leaves(place: &Place, reference: &[u8], leaves: &[Leaf], taken: &mut Tak
     let nothing = MemoryStore::new();
     let source = crate::trie::AccountNodes(&nothing);
     let mut trie = Trie::default();
+    let mut before = None;
     for leaf in leaves {
         let hashed = match (place.kind, leaf.key.len()) {
             (Kind::Accounts, 20) => {
@@ -376,6 +377,10 @@ fn take_leaves(place: &Place, reference: &[u8], leaves: &[Leaf], taken: &mut Tak
             (_, 32) => B256::from_slice(&leaf.key),
             _ => return Err(wrong(place, "a key of another length")),
         };
+        // A leaf that a later one replaces would be in no hash, and what it brings would be wanted for ever.
+        if before.replace(hashed).is_some_and(|before| before >= hashed) {
+            return Err(wrong(place, "the leaves do not ascend"));
+        }
         let path = Nibbles::unpack(hashed);
         if !path.starts_with(&top) {
             return Err(wrong(place, "a leaf of another subtree"));

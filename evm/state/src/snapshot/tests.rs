@@ -7,6 +7,7 @@ use crate::{
 };
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::Decodable;
 use bttc_types::{Block, Certificate};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -195,6 +196,23 @@ fn lies(contents: &[Content]) -> Vec<Vec<Content>> {
         let value = Bytes::from(alloy_rlp::encode(Account::default()));
         all[0].leaves.push(Leaf { key: vec![9; 20].into(), value });
     });
+    // The truth comes after it and replaces it: all hashes are the truth's.
+    lie(&|all| {
+        let Some(first) = all[0].leaves.first().cloned() else { return };
+        let value = match Account::decode(&mut first.value.as_ref()) {
+            Ok(account) => {
+                let lying = Account { storage_root: B256::repeat_byte(7), code_hash: B256::repeat_byte(8), ..account };
+                Bytes::from(alloy_rlp::encode(lying))
+            }
+            Err(_) => flip(&first.value),
+        };
+        all[0].leaves.insert(0, Leaf { value, ..first });
+    });
+    lie(&|all| {
+        let first = all[0].leaves.first().cloned();
+        all[0].leaves.extend(first);
+    });
+    lie(&|all| all[0].leaves.reverse());
     lies
 }
 

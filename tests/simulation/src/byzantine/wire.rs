@@ -122,12 +122,7 @@ pub(super) fn gathered(votes: &[&SignedVote], rng: &mut rand_chacha::ChaCha8Rng)
 
 /// A vote as it stands in a round certificate.
 fn entry(vote: &Vote, signature: Signature) -> bttc_engine::CertificateVote {
-    bttc_engine::CertificateVote {
-        kind: vote.kind,
-        block_hash: vote.block_hash.unwrap_or_default(),
-        validator: vote.validator,
-        signature,
-    }
+    bttc_engine::CertificateVote { kind: vote.kind, block_hash: vote.block_hash, validator: vote.validator, signature }
 }
 
 /// A round certificate with one field changed; a vote that was changed is under the liar's name and signed again.

@@ -17,7 +17,7 @@ impl Meter {
         let disk = node.disk.counts();
         Self {
             recoveries: bttc_types::recoveries(),
-            rotation_steps: rotation_steps(),
+            rotation_steps: bttc_types::rotation_steps(),
             syncs: disk.syncs,
             written: disk.written,
         }
@@ -30,9 +30,4 @@ impl Meter {
             + (later.syncs - self.syncs) * costs.sync
             + (later.written - self.written) * costs.written_byte
     }
-}
-
-/// Steps of the proposer rotation. The types count none yet.
-fn rotation_steps() -> u64 {
-    0
 }

@@ -8,6 +8,7 @@ use crate::world::{Event as WorldEvent, World};
 use bttc_engine::{BlocksRequest, Event, Message, Output};
 use bttc_network::Consequence;
 use bttc_node::{Request, lane_of};
+use bttc_types::Mutant;
 use std::sync::Arc;
 
 impl World {
@@ -57,15 +58,15 @@ impl World {
                         self.disconnect(index, peer, time, &reason);
                     }
                 }
-                Output::Evidence(evidence) => {
+                Output::Evidence { evidence, found_here } => {
                     if !self.nodes[index].liar {
                         self.checker.on_evidence(index, &evidence);
                     }
                     if self.accused.insert((evidence.validator(), evidence.height())) {
                         self.report(&evidence);
                     }
-                    let Some(running) = &mut self.nodes[index].running else { return };
-                    if running.remember(&evidence) {
+                    // What a peer brought is passed on to those who lack it by its verdict.
+                    if found_here || Mutant::FloodsPassedOn.active() {
                         let message = Message::Evidence(Box::new(evidence));
                         self.gossip(index, lane_of(&message), message.encode().into(), Audience::All, time);
                     }

@@ -6,7 +6,7 @@ use crate::guard::{Guard, LastSigned, Step, may_sign};
 use crate::machine::{Event, HeadInfo, Now, Output, Signing};
 use crate::record::WalRecord;
 use crate::wal::WalContent;
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, keccak256};
 use bttc_types::{Height, Mutant, PartsHeader, Round, Signature};
 
 /// Whether the node may sign when it starts.
@@ -28,6 +28,7 @@ pub(in crate::machine) fn initial_signing(
     if last < head.height || guard.just_imported() {
         return Signing::Listening {
             until_ms: now.mono_ms.saturating_add(config.listen_ms),
+            since_height: head.height,
             until_height: head.height.saturating_add(2),
         };
     }
@@ -61,7 +62,21 @@ impl Env {
 
     /// Whether the core may act as a validator.
     pub(in crate::machine) fn may_sign(&self) -> bool {
-        self.signing == Signing::Ready
+        self.signing == Signing::Ready && self.kept_log.is_none()
+    }
+
+    /// A signature of our own key by somebody else: the guard would know of it otherwise, because it is written before anything is
+    /// signed. Another node runs with the key, or an old disk was restored; either way this node signs nothing more.
+    pub(in crate::machine) fn heard_own(&mut self, heard: &LastSigned) {
+        let Some((_, guard)) = &self.key else { return };
+        let position = |signed: &LastSigned| (signed.height, signed.round, signed.step);
+        let known = guard.last().is_some_and(|last| position(&last) > position(heard) || last == *heard);
+        if !known && !Mutant::GuardOff.active() {
+            self.stop_signing(format!(
+                "a signature of this key was heard that its guard does not know ({heard}): another node signs with the key, or \
+                 an old disk was restored"
+            ));
+        }
     }
 
     /// Stops signing until a restart.
@@ -74,11 +89,11 @@ impl Env {
 
     /// Adds a record to the log; a failure stops signing.
     pub(in crate::machine) fn log(&mut self, record: &WalRecord) {
-        if !self.wal_on {
+        if !self.wal_on || self.kept_log.is_some() {
             return;
         }
         let bytes = record.encode();
-        if self.replaying && self.loaded.contains(&bytes) {
+        if self.replaying && self.loaded.contains(&keccak256(&bytes)) {
             return;
         }
         match self.wal.append(&bytes) {
@@ -117,9 +132,22 @@ impl Env {
     pub(in crate::machine) fn reset_wal(&mut self, height: Height) {
         self.loaded.clear();
         if self.wal_on
+            && self.kept_log.is_none()
             && let Err(error) = self.wal.reset(height)
         {
             self.wal_failed(&error);
+        }
+    }
+
+    /// Writes the log anew without blocks that `keep` does not want; a failure stops signing.
+    pub(in crate::machine) fn compact_wal(&mut self, keep: impl Fn(&B256) -> bool) {
+        if !self.wal_on || self.kept_log.is_some() {
+            return;
+        }
+        let wanted = |record: &[u8]| WalRecord::block_hash(record).is_none_or(|hash| keep(&hash));
+        match self.wal.compact(wanted) {
+            Ok(()) => (self.wal_dirty, self.wal_needed) = (false, false),
+            Err(error) => self.wal_failed(&error),
         }
     }
 
@@ -128,7 +156,7 @@ impl Env {
     /// the guard lets it. Otherwise the step's signature would be lost for good, and a height that needs it would never
     /// end.
     pub(super) fn sign(&mut self, step: Step, height: Height, round: Round, digest: B256) -> Signature {
-        if self.signing != Signing::Ready {
+        if !self.may_sign() {
             return REFUSED;
         }
         let Some((_, guard)) = &self.key else { return REFUSED };
@@ -163,7 +191,7 @@ impl Env {
 
     /// Signs the announcement of a block's parts. It cannot contradict anything: it names no vote.
     pub(in crate::machine) fn sign_parts(&self, round: Round, hash: B256, parts: &PartsHeader) -> Option<Signature> {
-        if self.signing != Signing::Ready {
+        if !self.may_sign() {
             return None;
         }
         let (key, _) = self.key.as_ref()?;

@@ -1,69 +1,11 @@
 //! The pool's promises: nonce order, gaps, replacement, limits, reasons.
 
-use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_primitives::{Address, B256, Signature, TxKind, U256};
-use bttc_pool::{AccountLookup, AccountState, ChainLimits, DropReason, Error, Journal, Pool, PoolConfig};
-use bttc_types::{RecoveredTransaction, SecretKey, Transaction};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-
-const GWEI: u128 = 1_000_000_000;
-
-#[derive(Default)]
-struct Accounts(Mutex<HashMap<Address, AccountState>>);
-
-impl Accounts {
-    fn set(&self, address: Address, nonce: u64, balance: u128) {
-        let state = AccountState { nonce, balance: U256::from(balance), contract: false };
-        self.0.lock().unwrap().insert(address, state);
-    }
-}
-
-impl AccountLookup for Accounts {
-    fn account(&self, address: Address) -> Result<AccountState, String> {
-        Ok(self.0.lock().unwrap().get(&address).copied().unwrap_or_default())
-    }
-}
-
-fn sign(key: u8, transaction: TxEip1559) -> Arc<RecoveredTransaction> {
-    let signed = SecretKey::from_bytes(&[key; 32]).unwrap().sign(transaction.signature_hash());
-    let bytes = signed.as_bytes();
-    let signature = Signature::from_bytes_and_parity(&bytes[..64], bytes[64] == 1);
-    Arc::new(RecoveredTransaction::recover(Transaction::from(transaction.into_signed(signature))).unwrap())
-}
-
-fn transfer(key: u8, nonce: u64, fee: u128, tip: u128) -> Arc<RecoveredTransaction> {
-    sign(
-        key,
-        TxEip1559 {
-            chain_id: 1337,
-            nonce,
-            gas_limit: 21_000,
-            max_fee_per_gas: fee,
-            max_priority_fee_per_gas: tip,
-            to: TxKind::Call(Address::ZERO),
-            ..TxEip1559::default()
-        },
-    )
-}
-
-fn pool(config: PoolConfig) -> (Pool, Accounts) {
-    let accounts = Accounts::default();
-    for key in 1..=30 {
-        accounts.set(SecretKey::from_bytes(&[key; 32]).unwrap().address(), 0, 10u128.pow(21));
-    }
-    let limits = ChainLimits { chain_id: 1337, gas_cap: 1 << 24, gas_limit: 1 << 24, min_base_fee: 1_000_000_000 };
-    (Pool::new(config, limits), accounts)
-}
-
-fn best(pool: &Pool, base_fee: u64) -> Vec<(Address, u64)> {
-    let mut iterator = pool.best(base_fee);
-    std::iter::from_fn(|| iterator.next_best()).map(|transaction| (transaction.sender(), transaction.nonce())).collect()
-}
-
-fn address(key: u8) -> Address {
-    SecretKey::from_bytes(&[key; 32]).unwrap().address()
-}
+use crate::support::{GWEI, address, best, pool, sign, transfer};
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{Address, B256, TxKind};
+use bttc_pool::{DropReason, Error, Journal, PoolConfig};
+use bttc_types::RecoveredTransaction;
+use std::sync::Arc;
 
 #[test]
 fn a_gap_queues_and_filling_it_makes_all_pending() {
@@ -174,7 +116,7 @@ fn a_block_moves_its_senders_on_and_nobody_else() {
     pool.add(transfer(1, 1, 2 * GWEI, 0), false, 0, &accounts).unwrap();
     pool.add(transfer(2, 0, 2 * GWEI, 0), false, 0, &accounts).unwrap();
     accounts.set(address(1), 1, 10u128.pow(21));
-    pool.on_block(&[Arc::clone(&included)], &accounts).unwrap();
+    pool.on_block(&[Arc::clone(&included)], [], &accounts).unwrap();
     assert_eq!(pool.dropped(&included.hash()), None, "an included transaction was not dropped");
     let mut left = best(&pool, 1);
     left.sort_unstable();
@@ -183,7 +125,7 @@ fn a_block_moves_its_senders_on_and_nobody_else() {
     assert_eq!(left, expected);
     // The account was drained: what it cannot pay goes, with the reason.
     accounts.set(address(1), 1, 0);
-    pool.on_block(&[included], &accounts).unwrap();
+    pool.on_block(&[included], [], &accounts).unwrap();
     assert_eq!(best(&pool, 1), [(address(2), 0)]);
 }
 
@@ -264,7 +206,8 @@ fn a_senders_share_and_the_memory_of_reasons_are_bounded() {
             },
         )
     };
-    let (bytes_pool, accounts) = self::pool(PoolConfig { max_bytes_per_sender: 250_000, ..PoolConfig::default() });
+    let (bytes_pool, accounts) =
+        crate::support::pool(PoolConfig { max_bytes_per_sender: 250_000, ..PoolConfig::default() });
     bytes_pool.add(large(1, 0), false, 0, &accounts).unwrap();
     bytes_pool.add(large(1, 1), false, 0, &accounts).unwrap();
     bytes_pool.add(large(1, 2), false, 0, &accounts).unwrap_err();
