@@ -77,6 +77,46 @@ faults! {
     ForgedEvidence = "forged-evidence",
     /// A validator proposes when it is not its turn.
     Usurpation = "usurpation",
+    /// A validator sends votes with one field changed, signed again.
+    ReSignedVote = "re-signed-vote",
+    /// A validator sends proposals with one field changed, signed again.
+    ReSignedProposal = "re-signed-proposal",
+    /// A validator sends block parts with one field changed, announced and signed again.
+    ReSignedPart = "re-signed-part",
+    /// A proposer changes one field of its block, hashes it again and proposes that.
+    ReSignedBlock = "re-signed-block",
+    /// A validator sends round certificates with one field changed, its own votes in them signed again.
+    ReSignedCertificate = "re-signed-certificate",
+    /// A validator sends evidence with one field changed, its own messages in it signed again.
+    ReSignedEvidence = "re-signed-evidence",
+    /// A validator sends good evidence against itself, dozens of pieces a second.
+    SelfEvidence = "self-evidence",
+    /// A peer claims heights from nothing to the greatest number.
+    LyingStatus = "lying-status",
+    /// A peer answers block requests with one field changed, its own signatures made again.
+    ReSignedSync = "re-signed-sync",
+    /// A validator votes for nil in round 10 of the next height as soon as a height begins.
+    EarlyVotes = "early-votes",
+    /// A validator votes for the hash of zeros, and lets its own rounds fail.
+    ZeroHash = "zero-hash",
+    /// Liars propose one block an hour ahead of time in two rounds, or one block at two heights.
+    OneHashTwoRounds = "one-hash-two-rounds",
+    /// A proposer cuts its block into parts in two ways.
+    TwoCuts = "two-cuts",
+    /// A proposer's block names a round that is far away.
+    HugeRound = "huge-round",
+    /// A validator proposes two blocks for each of the next two rounds that are its own, before they begin.
+    FutureRounds = "future-rounds",
+    /// A peer sends what is rejected and opens its stream again before it is banned, many times a second.
+    ReopenedStreams = "reopened-streams",
+    /// A node starts on an older copy of its database, below its guard and its log.
+    OlderDatabase = "older-database",
+    /// A node starts on an empty database, below its guard and its log.
+    EmptiedDatabase = "emptied-database",
+    /// A node starts on the database of another honest node, below its guard and its log.
+    ReplacedDatabase = "replaced-database",
+    /// Half of the wall clocks are off by ten seconds.
+    ClocksApart = "clocks-apart",
 }
 
 impl Fault {
@@ -95,7 +135,26 @@ impl Fault {
         Self::UntimelyProposal,
         Self::ForgedEvidence,
         Self::Usurpation,
+        Self::ReSignedVote,
+        Self::ReSignedProposal,
+        Self::ReSignedPart,
+        Self::ReSignedBlock,
+        Self::ReSignedCertificate,
+        Self::ReSignedEvidence,
+        Self::SelfEvidence,
+        Self::LyingStatus,
+        Self::ReSignedSync,
+        Self::EarlyVotes,
+        Self::ZeroHash,
+        Self::OneHashTwoRounds,
+        Self::TwoCuts,
+        Self::HugeRound,
+        Self::FutureRounds,
+        Self::ReopenedStreams,
     ];
+
+    /// Databases that are replaced while a node is down; its guard and its log stay.
+    pub const RESTORES: &'static [Self] = &[Self::OlderDatabase, Self::EmptiedDatabase, Self::ReplacedDatabase];
 }
 
 impl fmt::Display for Fault {
@@ -112,6 +171,11 @@ impl FaultSet {
     /// Every kind.
     pub fn all() -> Self {
         Self(Fault::ALL.to_vec())
+    }
+
+    /// One kind.
+    pub fn only(fault: Fault) -> Self {
+        Self(vec![fault])
     }
 
     /// No kind.

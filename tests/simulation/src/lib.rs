@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod disk;
 pub mod fault;
+pub mod flood;
 pub mod links;
 pub mod node;
 pub mod performance;
@@ -21,4 +22,5 @@ pub mod world;
 
 pub use config::{Config, Costs, Topology};
 pub use fault::{Fault, FaultCounts, FaultSet};
+pub use flood::Flood;
 pub use world::{Report, World};

@@ -36,6 +36,19 @@ pub fn base_delay_us(from: usize, to: usize) -> u64 {
     REGIONS[a][b] * 1_000 + LOCAL_US
 }
 
+/// Something that is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// Who sends.
+    pub from: usize,
+    /// To whom.
+    pub to: usize,
+    /// When, microseconds.
+    pub now: u64,
+    /// How much.
+    pub bytes: usize,
+}
+
 /// The links.
 #[derive(Debug)]
 pub struct Links {
@@ -51,6 +64,10 @@ pub struct Links {
     partition: Option<(Vec<bool>, u64)>,
     /// Earliest next arrival of each ordered link.
     tails: HashMap<(usize, usize), u64>,
+    /// Bits a second that a node can send, if that is limited.
+    bandwidth: Option<u64>,
+    /// Until when each node's uplink is taken, microseconds.
+    uplinks: HashMap<usize, u64>,
 }
 
 impl Links {
@@ -92,7 +109,28 @@ impl Links {
             slow: HashMap::new(),
             partition: None,
             tails: HashMap::new(),
+            bandwidth: None,
+            uplinks: HashMap::new(),
         }
+    }
+
+    /// Limits what each node can send, bits a second.
+    pub fn limit(&mut self, bandwidth: Option<u64>) {
+        self.bandwidth = bandwidth;
+    }
+
+    /// Something leaves for somebody who is not simulated.
+    pub fn occupy(&mut self, sending: Sending) {
+        let _ = self.leaves(sending);
+    }
+
+    /// When the last bit of something has left its sender: one thing leaves after the other, to whomever it goes.
+    fn leaves(&mut self, sending: Sending) -> u64 {
+        let Some(bandwidth) = self.bandwidth else { return sending.now };
+        let free = self.uplinks.entry(sending.from).or_insert(0);
+        let microseconds = sending.bytes as u64 * 8 * 1_000_000 / bandwidth.max(1);
+        *free = (*free).max(sending.now) + microseconds;
+        *free
     }
 
     /// Begins an episode of a network fault.
@@ -142,15 +180,9 @@ impl Links {
         self.partition.as_ref().is_some_and(|(sides, _)| sides[a] != sides[b])
     }
 
-    /// When a message sent now arrives: never, once, or twice.
-    pub fn arrivals(
-        &mut self,
-        from: usize,
-        to: usize,
-        now: u64,
-        rng: &mut ChaCha8Rng,
-        counts: &mut FaultCounts,
-    ) -> [Option<u64>; 2] {
+    /// When something arrives: never, once, or twice.
+    pub fn arrivals(&mut self, sending: Sending, rng: &mut ChaCha8Rng, counts: &mut FaultCounts) -> [Option<u64>; 2] {
+        let Sending { from, to, now, .. } = sending;
         if self.parted(from, to) {
             return [None, None];
         }
@@ -166,7 +198,7 @@ impl Links {
             .filter(|(_, until)| *until > now)
             .map(|(extra, _)| *extra)
             .sum();
-        let mut arrival = now + base + slow + rng.random_range(0..=base / 20);
+        let mut arrival = self.leaves(sending) + base + slow + rng.random_range(0..=base / 20);
         if hit(self.reordering, rng) {
             counts.count(Fault::Reordering);
             arrival += rng.random_range(0..1_000_000);

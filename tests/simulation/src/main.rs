@@ -1,7 +1,7 @@
 //! `bttc-sim`: runs a simulated network and says what happened.
 
-use bttc_simulation::performance::{finality, measure};
-use bttc_simulation::{Config, Fault, FaultCounts, FaultSet, Report, World};
+use bttc_simulation::performance::{Load, finality, measure};
+use bttc_simulation::{Config, Costs, Fault, FaultCounts, FaultSet, Flood, Report, World};
 use clap::Parser;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -31,6 +31,21 @@ struct Arguments {
     /// Break a rule of the node itself (needs a build with `--features mutants`).
     #[arg(long)]
     mutant: Option<String>,
+    /// Print the name of every kind of fault, one a line, and nothing else.
+    #[arg(long)]
+    list_faults: bool,
+    /// Flood the network with each of these instead: `all` or names separated by commas.
+    #[arg(long, value_name = "FLOODS")]
+    floods: Option<String>,
+    /// How long each flood lasts, virtual seconds.
+    #[arg(long, default_value_t = 10)]
+    flood_seconds: u64,
+    /// With --performance: bits a second that each node can send.
+    #[arg(long, value_delimiter = ',', requires = "performance")]
+    bandwidth: Vec<u64>,
+    /// With --performance: bytes of a block.
+    #[arg(long, value_delimiter = ',', requires = "performance")]
+    block_bytes: Vec<usize>,
     /// Measure this machine's CPU costs, then simulated finality for these numbers of validators, and nothing else.
     #[arg(long, value_delimiter = ',', value_name = "VALIDATORS")]
     performance: Vec<usize>,
@@ -50,6 +65,15 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if arguments.list_faults {
+        for fault in Fault::ALL {
+            println!("{fault}");
+        }
+        for flood in Flood::ALL {
+            println!("{flood}");
+        }
+        return Ok(true);
+    }
     if !arguments.performance.is_empty() {
         return performance(arguments);
     }
@@ -58,6 +82,10 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     }
     if arguments.byzantine_percent.is_some_and(|percent| percent > 90) {
         return Err("--byzantine-percent must be at most 90".into());
+    }
+    if let Some(names) = &arguments.floods {
+        set_mutant(arguments.mutant.as_deref())?;
+        return Ok(floods(arguments, &Flood::parse(names)?));
     }
     let faults = FaultSet::parse(&arguments.faults)?;
     set_mutant(arguments.mutant.as_deref())?;
@@ -86,6 +114,39 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     Ok(failed.is_empty())
 }
 
+/// Runs each flood with each seed.
+fn floods(arguments: &Arguments, floods: &[Flood]) -> bool {
+    let mut good = true;
+    for flood in floods {
+        for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds.max(1)) {
+            let start = Instant::now();
+            let report = World::new(Config::flooded(seed, arguments.nodes, *flood, arguments.flood_seconds)).run();
+            println!(
+                "{flood}: seed {seed}, {} nodes, height {}, longest {} ms, {} kB waited at most, {} messages, trace {}, {:.1} s",
+                arguments.nodes,
+                report.height,
+                report.longest_us / 1_000,
+                report.waiting / 1_000,
+                report.messages,
+                report.trace,
+                start.elapsed().as_secs_f64()
+            );
+            for violation in &report.violations {
+                println!("violated: {violation}");
+            }
+            if !report.violations.is_empty() {
+                good = false;
+                println!(
+                    "FAILED: {flood}; replay with: cargo run --release --bin bttc-sim -- --seed {seed} --nodes {} --floods \
+                     {flood} --flood-seconds {}",
+                    arguments.nodes, arguments.flood_seconds
+                );
+            }
+        }
+    }
+    good
+}
+
 fn performance(arguments: &Arguments) -> Result<bool, String> {
     let costs = measure()?;
     println!(
@@ -96,26 +157,40 @@ fn performance(arguments: &Arguments) -> Result<bool, String> {
         costs.block / 1_000,
         costs.sync / 1_000_000
     );
-    println!("validators  floor ms  median ms  p99 ms  median/floor  transactions a block  heights");
+    println!("Mbit/s  block kB  validators  floor ms  median ms  p99 ms  median/floor  transactions a block  heights");
+    let optional = |list: &[u64]| if list.is_empty() { vec![None] } else { list.iter().copied().map(Some).collect() };
+    let sizes: Vec<u64> = arguments.block_bytes.iter().map(|bytes| *bytes as u64).collect();
     let mut good = true;
-    for nodes in &arguments.performance {
-        if !(4..=255).contains(nodes) {
-            return Err("--performance takes numbers from 4 to 255".into());
+    for bandwidth in optional(&arguments.bandwidth) {
+        for block_bytes in optional(&sizes) {
+            let load = Load { block_bytes: block_bytes.map(|bytes| bytes as usize), bandwidth };
+            for nodes in &arguments.performance {
+                if !(4..=255).contains(nodes) {
+                    return Err("--performance takes numbers from 4 to 255".into());
+                }
+                good &= print_finality(*nodes, arguments.heights, costs, load);
+            }
         }
-        let result = finality(*nodes, arguments.heights, costs);
-        println!(
-            "{:>10} {:>9.0} {:>10.0} {:>7.0} {:>13.2} {:>21.0} {:>8}",
-            result.nodes,
-            result.floor_ms,
-            result.median_ms,
-            result.p99_ms,
-            result.median_ms / result.floor_ms,
-            result.transactions,
-            result.heights
-        );
-        good &= result.violations == 0;
     }
     Ok(good)
+}
+
+fn print_finality(nodes: usize, heights: u64, costs: Costs, load: Load) -> bool {
+    let result = finality(nodes, heights, costs, load);
+    let or_none = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
+    println!(
+        "{:>6} {:>9} {:>11} {:>9.0} {:>10.0} {:>7.0} {:>13.2} {:>21.0} {:>8}",
+        or_none(load.bandwidth.map(|bits| bits / 1_000_000)),
+        or_none(load.block_bytes.map(|bytes| bytes as u64 / 1_000)),
+        result.nodes,
+        result.floor_ms,
+        result.median_ms,
+        result.p99_ms,
+        result.median_ms / result.floor_ms,
+        result.transactions,
+        result.heights
+    );
+    result.violations == 0
 }
 
 #[cfg(feature = "mutants")]

@@ -10,7 +10,7 @@ use bttc_network::{Lane, PeerId, Router, RouterConfig};
 use bttc_node::{Application, Request, start_info};
 use bttc_pool::{ChainLimits, Pool, PoolConfig};
 use bttc_state::{StateStore, StoreOptions};
-use bttc_types::{RecoveredTransaction, SecretKey};
+use bttc_types::{Evidence, RecoveredTransaction, SecretKey};
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -47,6 +47,19 @@ pub enum Item {
     Submitted(Arc<RecoveredTransaction>),
 }
 
+impl Item {
+    /// What it takes on a link, bytes.
+    pub fn bytes(&self) -> usize {
+        /// Frame, height, and what else a short message has.
+        const SHORT: usize = 64;
+        match self {
+            Self::Gossip(_, payload) => payload.bytes.len() + SHORT,
+            Self::Asked(_, _, bytes) | Self::Answered(_, _, bytes) => bytes.len() + SHORT,
+            Self::Status(..) | Self::Connected(..) | Self::Gone(_) | Self::Work(_) | Self::Submitted(_) => SHORT,
+        }
+    }
+}
+
 /// Hashes messages with fixed keys, so that a run repeats.
 pub type FixedHasher = BuildHasherDefault<DefaultHasher>;
 
@@ -62,6 +75,25 @@ pub struct Running {
     pub told_waiting: bool,
     /// When signing was first seen off, with the height of that moment.
     pub off_since: Option<u64>,
+    /// Evidence that was told to peers.
+    pub evidence: VecDeque<B256>,
+}
+
+impl Running {
+    /// Notes evidence as the process does; false: it was known.
+    pub fn remember(&mut self, evidence: &Evidence) -> bool {
+        /// As many as the process remembers.
+        const REMEMBERED: usize = 1_000;
+        let hash = evidence.hash();
+        if self.evidence.contains(&hash) {
+            return false;
+        }
+        if self.evidence.len() >= REMEMBERED {
+            self.evidence.pop_front();
+        }
+        self.evidence.push_back(hash);
+        true
+    }
 }
 
 impl std::fmt::Debug for Running {
@@ -99,6 +131,8 @@ pub struct Node {
     pub wake_at: Option<u64>,
     /// Whether it was halted by a fault of its disk, or why it cannot run.
     pub halted: bool,
+    /// Most transactions in its pool.
+    pub pool_transactions: usize,
 }
 
 /// Bans are short, so that liars come back and go on lying.
@@ -121,6 +155,7 @@ impl Node {
             busy_until: 0,
             wake_at: None,
             halted: false,
+            pool_transactions: PoolConfig::default().max_transactions,
         }
     }
 
@@ -156,7 +191,8 @@ impl Node {
             gas_limit: spec.bttc.params.gas_limit,
             min_base_fee: spec.bttc.params.min_base_fee,
         };
-        let pool = Arc::new(Pool::new(PoolConfig::default(), limits));
+        let pool = PoolConfig { max_transactions: self.pool_transactions, ..PoolConfig::default() };
+        let pool = Arc::new(Pool::new(pool, limits));
         let domain = executor.domain().clone();
         let now = self.clock(now_us);
         let key = Some((self.key.clone(), guard));
@@ -169,6 +205,7 @@ impl Node {
             router: Router::new(router, FixedHasher::default()),
             told_waiting: false,
             off_since: None,
+            evidence: VecDeque::new(),
         });
         Ok(outputs)
     }

@@ -22,12 +22,36 @@ const TRANSACTIONS: usize = 500;
 /// Calldata of each: blocks have about 160 kB.
 const CALLDATA: usize = 200;
 
+/// Bytes of a transaction beside its calldata.
+const OVERHEAD: usize = 120;
+
+/// A load and the links that carry it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Bytes of a block; `None`: about 160 kB.
+    pub block_bytes: Option<usize>,
+    /// Bits a second that each node can send; `None`: no limit.
+    pub bandwidth: Option<u64>,
+}
+
+impl Load {
+    fn calldata(self) -> usize {
+        self.block_bytes.map_or(CALLDATA, |bytes| (bytes / TRANSACTIONS).saturating_sub(OVERHEAD))
+    }
+
+    /// How long one copy of a block takes to leave its proposer, milliseconds.
+    pub fn serialisation_ms(self) -> f64 {
+        let bytes = TRANSACTIONS * (self.calldata() + OVERHEAD);
+        self.bandwidth.map_or(0.0, |bandwidth| bytes as f64 * 8_000.0 / bandwidth as f64)
+    }
+}
+
 /// What one network size gave.
 #[derive(Clone, Copy, Debug)]
 pub struct Finality {
     /// Validators.
     pub nodes: usize,
-    /// Link delays alone, milliseconds.
+    /// Link delays alone, and the time in which one copy of the block leaves its proposer, milliseconds.
     pub floor_ms: f64,
     /// Median, milliseconds.
     pub median_ms: f64,
@@ -139,13 +163,18 @@ pub fn floor_ms(nodes: usize) -> f64 {
 }
 
 /// Runs a network without faults, full blocks, on the measured costs.
-pub fn finality(nodes: usize, heights: u64, costs: Costs) -> Finality {
+pub fn finality(nodes: usize, heights: u64, costs: Costs, load: Load) -> Finality {
     let mut config = Config::new(1, nodes, heights, FaultSet::none());
     config.costs = costs;
     config.topology = if nodes <= 10 { Topology::Mesh } else { Topology::Random(10) };
     config.target_block_time_ms = 500;
     config.transactions_per_second = 1_200.0;
-    config.transaction_bytes = CALLDATA;
+    config.transaction_bytes = load.calldata();
+    config.bandwidth = load.bandwidth;
+    if load.bandwidth.is_some() {
+        // What is measured is how long it takes, not whether it takes too long.
+        config.propose_timeout_ms = 120_000;
+    }
     config.transactions_everywhere = true;
     config.block_transactions = TRANSACTIONS;
     let report = World::new(config).run();
@@ -155,7 +184,7 @@ pub fn finality(nodes: usize, heights: u64, costs: Costs) -> Finality {
     };
     Finality {
         nodes,
-        floor_ms: floor_ms(nodes),
+        floor_ms: floor_ms(nodes) + load.serialisation_ms(),
         median_ms: at(0.5),
         p99_ms: at(0.99),
         heights: report.height,

@@ -1,6 +1,6 @@
 //! Storms and calms: when faults begin, when everything is healed, and whether the chain then moves.
 
-use crate::disk::Moment;
+use crate::disk::{Database, Moment};
 use crate::fault::{Fault, FaultSet};
 use crate::world::{Event, World};
 use bttc_engine::Signing;
@@ -32,6 +32,8 @@ pub struct Weather {
     pub damage_next: Option<Fault>,
     /// A node without a good log, and its head at that time: there is one at a time, until the chain is past that.
     pub damaged: Option<(usize, u64)>,
+    /// Older copies of databases.
+    pub backups: BTreeMap<usize, Database>,
     /// Nodes whose disks were replaced by old copies: they must not sign again, and no operator helps them.
     pub restored: BTreeSet<usize>,
     /// Last progress of the slowest honest node: height and time.
@@ -48,6 +50,7 @@ impl Default for Weather {
             full: BTreeMap::new(),
             damage_next: None,
             damaged: None,
+            backups: BTreeMap::new(),
             restored: BTreeSet::new(),
             progress: (0, 0),
         }
@@ -79,7 +82,20 @@ const STORM: &[Fault] = &[
     Fault::LogDamage,
     Fault::LogLoss,
     Fault::ClockSkew,
+    Fault::OlderDatabase,
+    Fault::EmptiedDatabase,
+    Fault::ReplacedDatabase,
+    Fault::ClocksApart,
 ];
+
+/// How far clocks are apart in [`Fault::ClocksApart`], milliseconds.
+const APART_MS: i64 = 10_000;
+
+/// How far an honest clock is off at most otherwise, milliseconds: two of them differ by the precision.
+const SKEW_MS: i64 = 240;
+
+/// How long after the beginning of a calm the pace of heights is judged.
+const SETTLED_US: u64 = 5_000_000;
 
 impl World {
     pub(crate) fn on_weather(&mut self) {
@@ -90,6 +106,11 @@ impl World {
         self.heal_full_disks(now);
         self.operators();
         self.liars_choose();
+        self.reopen_streams();
+        self.back_up();
+        let stormy = !self.config.faults.among(STORM).is_empty();
+        let settled = self.weather.calm && now.saturating_sub(self.weather.calm_since) >= SETTLED_US;
+        self.checker.set_settled(!stormy || settled);
         let least = self.least_height();
         if least > self.weather.progress.0 {
             self.weather.progress = (least, now);
@@ -154,6 +175,10 @@ impl World {
     fn begin_calm(&mut self) {
         self.links.heal();
         self.weather.damage_next = None;
+        self.note_clocks(self.now);
+        for node in self.nodes.iter_mut().filter(|node| node.skew_ms.abs() > SKEW_MS) {
+            node.skew_ms = 0;
+        }
         for (node, _) in std::mem::take(&mut self.weather.full) {
             self.nodes[node].disk.set_full(false);
         }
@@ -229,6 +254,14 @@ impl World {
         }
     }
 
+    /// Now and then a copy of a database is kept.
+    fn back_up(&mut self) {
+        if self.config.faults.has(Fault::OlderDatabase) && self.rng.random_bool(0.05) {
+            let node = self.rng.random_range(0..self.nodes.len());
+            self.weather.backups.insert(node, self.nodes[node].disk.database());
+        }
+    }
+
     fn begin_fault(&mut self) {
         let kinds = self.config.faults.among(STORM);
         if kinds.is_empty() {
@@ -251,7 +284,11 @@ impl World {
                 self.weather.full.insert(victim, until);
             }
             // Only where the rest can go on without that node: a height at which a third may not sign stands still.
-            Fault::LogDamage | Fault::LogLoss => {
+            Fault::LogDamage
+            | Fault::LogLoss
+            | Fault::OlderDatabase
+            | Fault::EmptiedDatabase
+            | Fault::ReplacedDatabase => {
                 if !self.nodes.iter().any(|node| node.liar) && self.nodes.len() >= 4 {
                     self.weather.damage_next = Some(fault);
                     self.crash(victim);
@@ -259,8 +296,16 @@ impl World {
             }
             Fault::ClockSkew => {
                 self.faults.count(fault);
-                // Two honest clocks differ by at most the precision of 500 ms.
-                self.nodes[victim].skew_ms = self.rng.random_range(-240..=240);
+                self.note_clocks(self.now);
+                self.nodes[victim].skew_ms = self.rng.random_range(-SKEW_MS..=SKEW_MS);
+            }
+            Fault::ClocksApart => {
+                self.faults.count(fault);
+                self.note_clocks(self.now);
+                let off = if self.rng.random() { APART_MS } else { -APART_MS };
+                for index in rand::seq::index::sample(&mut self.rng, self.nodes.len(), self.nodes.len() / 2) {
+                    self.nodes[index].skew_ms = off;
+                }
             }
             _ => self.links.begin(fault, self.now, &mut self.rng, &mut self.faults),
         }

@@ -1,9 +1,13 @@
 //! Seeded runs under all faults, runs that must fail, mutants that must be caught, and a crash at every effect of a
 //! height. One test at a time may have a mutant on, so all of them are in one test function each that takes the lock.
 
+mod floods;
+mod liars;
+mod mutants;
+mod restores;
+
 use bttc_simulation::disk::Moment;
 use bttc_simulation::{Config, Fault, FaultSet, Report, World};
-use bttc_types::{Mutant, set_mutant};
 use parking_lot::Mutex;
 
 /// Mutants are the whole process's: whoever runs nodes holds this.
@@ -72,33 +76,6 @@ fn a_quorum_of_liars_is_seen() {
     }
 }
 
-/// Every deliberate fault of the node is caught within 50 seeds.
-#[test]
-fn mutants_are_caught() {
-    let _guard = NODES.lock();
-    let only = std::env::var("BTTC_SIM_MUTANT").ok();
-    for (mutant, name) in Mutant::ALL {
-        if only.as_ref().is_some_and(|only| only != name) {
-            continue;
-        }
-        set_mutant(Some(mutant));
-        // What breaks only when a liar is asked for blocks meets one more often when liars do nothing else.
-        let faults = match mutant {
-            Mutant::SyncContiguity | Mutant::CertificateUnchecked => {
-                FaultSet::parse("crash,partition,lying-sync").unwrap()
-            }
-            _ => FaultSet::all(),
-        };
-        let found = (1..=50).find_map(|seed| {
-            let config = Config::new(seed, 4 + (seed as usize % 2) * 3, 60, faults.clone());
-            run(config).violations.first().cloned().map(|violation| (seed, violation))
-        });
-        set_mutant(None);
-        let (seed, violation) = found.unwrap_or_else(|| panic!("mutant {name} survived 50 seeds"));
-        println!("{name}: seed {seed}, {violation}");
-    }
-}
-
 /// One node dies at every effect of a height, before it, in it and after it, and comes back.
 #[test]
 fn a_crash_at_every_effect_of_a_height() {
@@ -133,33 +110,6 @@ fn a_crash_at_every_effect_of_a_height() {
             assert!(report.height >= 8);
         }
     }
-}
-
-/// A backup of a validator's whole disk is restored, guard and log and chain together, while the others went on: its own
-/// signatures in the blocks it fetches tell it, and it follows without signing.
-#[test]
-fn a_restored_old_disk_signs_nothing() {
-    let _guard = NODES.lock();
-    bttc_types::remember_recoveries(1 << 16);
-    let victim = 2;
-    let mut world = World::new(Config::new(5, 4, 40, FaultSet::none()));
-    while world.committed(victim) < 5 {
-        assert!(world.step());
-    }
-    let backup = world.node(victim).disk.copy();
-    while world.committed(victim) < 15 {
-        assert!(world.step());
-    }
-    world.restore(victim, backup);
-    while !world.is_over() && world.step() {}
-    let signing = world.node(victim).running.as_ref().expect("it runs").engine.signing().clone();
-    assert!(
-        matches!(&signing, bttc_engine::Signing::Off(reason) if reason.contains("guard does not know")),
-        "{signing:?}"
-    );
-    let report = world.finish();
-    assert!(report.violations.is_empty(), "{:?}", report.violations);
-    assert!(report.height >= 40, "the restored node follows");
 }
 
 /// A follower that was away for hundreds or thousands of blocks, in which the validator set changed again and again, gets them from peers

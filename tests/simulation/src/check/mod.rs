@@ -1,8 +1,23 @@
 //! The checker: what must hold at every height on every node, computed apart from the nodes.
 
+mod locks;
+mod pace;
+mod standing;
+
+#[cfg(test)]
+mod tests;
+
+pub use standing::Standing;
+
+use crate::config::{Config, PRECISION_MS};
 use crate::stakes::EPOCH_BLOCKS;
 use alloy_primitives::{Address, B256};
-use bttc_types::{Block, Certificate, Evidence, SignedProposal, SignedVote, SigningDomain, ValidatorSet, recover};
+use bttc_types::{
+    Block, Certificate, Evidence, ExtraData, SignedProposal, SignedVote, SigningDomain, ValidatorSet, block_time_ms,
+    recover,
+};
+use locks::Locks;
+use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A broken property.
@@ -39,12 +54,18 @@ pub struct Checker {
     included: HashMap<B256, u64>,
     /// What each node has durably committed.
     committed: Vec<u64>,
+    /// How far ahead any honest clock has been, milliseconds.
+    latest_clock_ms: u64,
+    locks: Locks,
+    pace: Pace,
+    /// Whether every honest validator must have signed every block.
+    all_sign: bool,
     violations: Vec<Violation>,
 }
 
 impl Checker {
     /// A checker of a chain.
-    pub fn new(genesis: ValidatorSet, domain: SigningDomain, liars: BTreeSet<Address>, nodes: usize) -> Self {
+    pub fn new(genesis: ValidatorSet, domain: SigningDomain, liars: BTreeSet<Address>, config: &Config) -> Self {
         Self {
             sets: BTreeMap::from([(0, genesis.clone()), (1, genesis)]),
             domain,
@@ -52,7 +73,11 @@ impl Checker {
             decided: BTreeMap::new(),
             signed: BTreeMap::new(),
             included: HashMap::new(),
-            committed: vec![0; nodes],
+            committed: vec![0; config.nodes],
+            latest_clock_ms: 0,
+            locks: Locks::default(),
+            pace: Pace::new(config.target_block_time_ms),
+            all_sign: config.is_steady(),
             violations: Vec::new(),
         }
     }
@@ -134,7 +159,7 @@ impl Checker {
                         self.violated("once", format!("transaction {hash} is in blocks {before} and {height}"));
                     }
                 }
-                self.check_proposer(block);
+                self.check_first(block, certificate);
             }
         }
         self.check_certificate(node, hash, height, certificate);
@@ -145,20 +170,51 @@ impl Checker {
         }
         let least = self.committed.iter().min().copied().unwrap_or(0).saturating_sub(REMEMBERED);
         self.signed.retain(|(height, ..), _| *height >= least);
+        self.locks.forget_below(least);
+    }
+
+    /// What the block says of itself.
+    fn check_first(&mut self, block: &Block, certificate: &Certificate) {
+        let height = block.header.number;
+        let time_ms = block_time_ms(&block.header);
+        if time_ms > self.latest_clock_ms.saturating_add(PRECISION_MS) {
+            let ahead = time_ms.saturating_sub(self.latest_clock_ms);
+            self.violated("time", format!("block {height} is {ahead} ms ahead of every honest clock"));
+        }
+        match ExtraData::decode(&block.header.extra_data) {
+            Err(error) => self.violated("own round", format!("block {height}: {error}")),
+            // Whoever counts to a round that was never reached may never end.
+            Ok(extra) if extra.round > certificate.round => {
+                let (named, decided) = (extra.round, certificate.round);
+                self.violated("own round", format!("block {height} names round {named} and was decided in {decided}"));
+            }
+            Ok(extra) => self.check_proposer(block, extra.round),
+        }
+        if self.all_sign && height > 2 {
+            self.check_signers(&block.last_commit);
+        }
+    }
+
+    /// Nobody honest is missing among those who signed the parent.
+    fn check_signers(&mut self, commit: &Certificate) {
+        let set = self.set_at(commit.height);
+        for (index, validator) in set.validators().iter().enumerate() {
+            let signed = commit.signatures.iter().any(|entry| usize::from(entry.index) == index);
+            if !signed && !self.liars.contains(&validator.address) {
+                let (height, address) = (commit.height, validator.address);
+                self.violated("signers", format!("the last commit for block {height} lacks honest {address}"));
+            }
+        }
     }
 
     /// The block was built by the proposer of the round in which it says it was built.
-    fn check_proposer(&mut self, block: &Block) {
+    fn check_proposer(&mut self, block: &Block, round: u32) {
         let height = block.header.number;
-        let Ok(extra) = bttc_types::ExtraData::decode(&block.header.extra_data) else { return };
-        let proposer = self.set_at(height).proposer(extra.round).address;
+        let proposer = self.set_at(height).proposer(round).address;
         // A liar in turn may name any beneficiary.
         if block.header.beneficiary != proposer && !self.liars.contains(&proposer) {
             let got = block.header.beneficiary;
-            self.violated(
-                "proposer",
-                format!("block {height} of round {} was built by {got}, the proposer is {proposer}", extra.round),
-            );
+            self.violated("proposer", format!("block {height} of round {round} was built by {got}, not by {proposer}"));
         }
     }
 
@@ -195,8 +251,36 @@ impl Checker {
         }
     }
 
+    /// An honest clock showed this, milliseconds.
+    pub fn note_clock(&mut self, wall_ms: u64) {
+        self.latest_clock_ms = self.latest_clock_ms.max(wall_ms);
+    }
+
+    /// Whether the network has been left alone for a while, as far as faults of links, disks and clocks go.
+    pub fn set_settled(&mut self, settled: bool) {
+        self.pace.set_settled(settled);
+    }
+
+    /// An honest node began a height.
+    pub fn on_height_started(&mut self, node: usize, height: u64, time_us: u64) {
+        if let Some(problem) = self.pace.started(node, height, time_us) {
+            self.violated("block time", problem);
+        }
+    }
+
+    /// A node takes over a block that others decided.
+    pub fn on_synced(&mut self, node: usize) {
+        self.pace.lost_track(node);
+    }
+
     /// A node published a vote of its own.
     pub fn on_vote(&mut self, vote: &SignedVote) {
+        if !self.liars.contains(&vote.vote.validator) {
+            let set = self.set_at(vote.vote.height);
+            if let Some(problem) = self.locks.on_vote(&vote.vote, &set, &self.liars) {
+                self.violated("lock", problem);
+            }
+        }
         let digest = self.domain.vote_digest(&vote.vote);
         self.on_signature(vote.vote.validator, vote.vote.height, vote.vote.round, vote.vote.kind.code(), digest);
     }
@@ -237,6 +321,7 @@ impl Checker {
 
     /// A node started: what it had committed durably must be there.
     pub fn on_start(&mut self, node: usize, head: u64, hash: B256) {
+        self.pace.lost_track(node);
         let committed = self.committed(node);
         if head < committed {
             self.violated("nothing lost", format!("node {node} had committed {committed} and starts at {head}"));

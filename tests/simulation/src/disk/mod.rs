@@ -3,10 +3,12 @@
 //! Every write and every sync is an *effect* with a number. A crash can be ordered at any effect, before it, in the
 //! middle of it or after it; from then on nothing reaches the disk until the node is started again.
 
+mod effects;
+
 use crate::fault::Fault;
 use alloy_primitives::B256;
-use bttc_engine::{Error as EngineError, Guard, LastSigned, LogDisk};
-use bttc_state::{Batch, Error as StateError, Kv, KvRead, MemoryStore};
+use bttc_engine::{Guard, LastSigned, LogDisk};
+use bttc_state::{Kv, MemoryStore};
 use parking_lot::Mutex;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -31,7 +33,16 @@ pub struct DiskCounts {
     pub effects: u64,
     /// Syncs so far, of all three kinds.
     pub syncs: u64,
+    /// Bytes written so far; for the database by the number of entries.
+    pub written: u64,
 }
+
+/// Bytes that an entry of the database counts as.
+const ENTRY_BYTES: u64 = 100;
+
+/// A database without guard and log.
+#[derive(Clone, Debug, Default)]
+pub struct Database(Arc<MemoryStore>);
 
 #[derive(Debug, Default)]
 struct Log {
@@ -94,8 +105,6 @@ enum Fate {
     Full,
     SyncFailed,
 }
-
-const DEAD: &str = "the node is dead";
 
 impl State {
     fn fate(&mut self, writes: bool, syncs: bool) -> Fate {
@@ -253,6 +262,21 @@ impl Disk {
         copy
     }
 
+    /// A copy of the database alone.
+    pub fn database(&self) -> Database {
+        Database(Arc::new(self.tables.copy()))
+    }
+
+    /// Another database below the guard and the log that are there.
+    pub fn replace_database(&mut self, database: &Database) {
+        self.tables = Arc::new(database.0.copy());
+    }
+
+    /// Bytes of the log.
+    pub fn log_bytes(&self) -> usize {
+        self.state.lock().log.as_ref().map_or(0, |log| log.synced.len() + log.unsynced.len())
+    }
+
     /// The log as the engine sees it.
     pub fn log(&self) -> Box<dyn LogDisk> {
         Box::new(self.clone())
@@ -266,143 +290,5 @@ impl Disk {
     /// The database.
     pub fn tables(&self) -> Arc<dyn Kv> {
         Arc::new(self.clone())
-    }
-}
-
-impl LogDisk for Disk {
-    fn name(&self) -> String {
-        "simulated log".into()
-    }
-
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let state = self.state.lock();
-        Ok(state.log.as_ref().map(|log| [log.synced.as_slice(), &log.unsynced].concat()))
-    }
-
-    fn replace(&mut self, content: &[u8]) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let fate = state.fate(true, true);
-        if matches!(fate, Fate::Done | Fate::Unheard) {
-            state.written.update(content);
-            state.log = Some(Log { synced: content.to_vec(), unsynced: Vec::new() });
-        }
-        outcome(&fate)
-    }
-
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let fate = state.fate(false, true);
-        if matches!(fate, Fate::Done | Fate::Unheard)
-            && let Some(log) = &mut state.log
-        {
-            log.synced.append(&mut log.unsynced);
-            log.synced.truncate(length as usize);
-        }
-        outcome(&fate)
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let fate = state.fate(true, false);
-        let written = match fate {
-            Fate::Done | Fate::Unheard => bytes.len(),
-            // A disk that runs full takes what fits.
-            Fate::Half | Fate::Full => bytes.len() / 2,
-            Fate::Nothing | Fate::SyncFailed => 0,
-        };
-        state.written.update(&bytes[..written]);
-        if let Some(log) = &mut state.log {
-            log.unsynced.extend_from_slice(&bytes[..written]);
-        }
-        outcome(&fate)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let fate = state.fate(false, true);
-        if let Some(log) = &mut state.log {
-            match fate {
-                Fate::Done | Fate::Unheard => log.synced.append(&mut log.unsynced),
-                Fate::Half => {
-                    let rest = log.unsynced.split_off(log.unsynced.len() / 2);
-                    log.synced.append(&mut log.unsynced);
-                    log.unsynced = rest;
-                }
-                // As Linux does it: the pages count as clean now, and are gone after a crash.
-                Fate::SyncFailed => log.unsynced.clear(),
-                Fate::Nothing | Fate::Full => {}
-            }
-        }
-        outcome(&fate)
-    }
-
-    fn put_aside(&mut self) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let fate = state.fate(false, false);
-        if matches!(fate, Fate::Done | Fate::Unheard) {
-            state.log = None;
-        }
-        outcome(&fate)
-    }
-}
-
-fn outcome(fate: &Fate) -> io::Result<()> {
-    match fate {
-        Fate::Done => Ok(()),
-        Fate::Half | Fate::Nothing | Fate::Unheard => Err(refused(DEAD)),
-        Fate::Full => Err(refused("no space left on device")),
-        Fate::SyncFailed => Err(refused("input/output error")),
-    }
-}
-
-impl Guard for Disk {
-    fn last(&self) -> Option<LastSigned> {
-        self.state.lock().guard
-    }
-
-    fn record(&mut self, last: LastSigned) -> Result<(), EngineError> {
-        let mut state = self.state.lock();
-        // The file keeps its size, so a full disk does not hinder it; two slots make it atomic.
-        let fate = state.fate(false, true);
-        if matches!(fate, Fate::Done | Fate::Unheard) {
-            state.written.update(last.digest);
-            state.guard = Some(last);
-        }
-        outcome(&fate).map_err(|error| EngineError::Guard { path: "simulated guard".into(), reason: error.to_string() })
-    }
-}
-
-impl KvRead for Disk {
-    fn get(&self, table: bttc_state::Table, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.tables.get(table, key)
-    }
-
-    fn seek(&self, table: bttc_state::Table, key: &[u8]) -> Result<Option<bttc_state::Entry>, StateError> {
-        self.tables.seek(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: bttc_state::Table,
-        from: &[u8],
-        visit: &mut bttc_state::Visitor<'_>,
-    ) -> Result<(), StateError> {
-        self.tables.scan(table, from, visit)
-    }
-}
-
-impl Kv for Disk {
-    fn write(&self, batch: Batch, durable: bool) -> Result<(), StateError> {
-        let mut state = self.state.lock();
-        let fate = state.fate(true, durable);
-        if matches!(fate, Fate::Done | Fate::Unheard) {
-            state.written.update((batch.len() as u64).to_be_bytes());
-            self.tables.write(batch, durable)?;
-        }
-        outcome(&fate).map_err(|error| StateError::Database { operation: "write", reason: error.to_string() })
-    }
-
-    fn with_snapshot(&self, read: &mut dyn FnMut(&dyn KvRead) -> Result<(), StateError>) -> Result<(), StateError> {
-        self.tables.with_snapshot(read)
     }
 }
