@@ -309,11 +309,6 @@ impl Member {
         }
     }
 
-    /// Number of the process, while there is one.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
-    }
-
     /// What its operations port says.
     pub(crate) async fn ops(&self, path: &str) -> String {
         let address = self.settings.iter().find(|(key, _)| key == "BTTC_OPS_LISTEN").map(|(_, value)| value.clone());

@@ -147,7 +147,7 @@ async fn a_node_tells_nobody_its_keys() {
     cluster.members[0].start();
     let client = cluster.members[0].client();
     until("it answers", 60, async || client_height(&client).await.is_some()).await;
-    let line = command_line(cluster.members[0].pid().unwrap());
+    let line = command_line(cluster.members[0].pid());
     assert!(line.contains("env:ENDPOINT") && line.contains("env:HEADER"), "{line}");
     assert_clean("the list of processes", &line);
     cluster.members[0].stop();

@@ -133,6 +133,7 @@ impl Service {
                 return;
             }
             Error::Connection(_) if !self.is_own(&id) => tracing::debug!(peer = %id, %error, "peer refused"),
+            _ if !self.links.contains_key(&id) => tracing::debug!(peer = %id, %error, "peer refused, and gone already"),
             _ => tracing::warn!(peer = %id, %error, "peer refused"),
         }
         if matches!(error, Error::Protocol(_)) {
@@ -288,12 +289,15 @@ async fn open_and_exchange(
     ours: &Hello,
 ) -> Result<(Stream, Hello), Error> {
     const PAUSES_MS: [u64; 4] = [0, 700, 1_400, 2_100];
+    const IDENTIFIED: Duration = Duration::from_secs(1);
     let mut result = Err(Error::Connection("no stream".into()));
     for pause in PAUSES_MS {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         result = match tokio::time::timeout(HELLO_TIMEOUT, control.open_stream(peer, GOSSIP)).await {
             Ok(Ok(mut stream)) => exchange_hello(&mut stream, ours).await.map(|hello| (stream, hello)),
             Ok(Err(OpenStreamError::UnsupportedProtocol(_))) => {
+                // What it speaks instead, it says by itself.
+                tokio::time::sleep(IDENTIFIED).await;
                 let (got, ours) = ("another or none".to_owned(), GOSSIP.to_string());
                 Err(Error::Mismatch { what: "gossip protocol", got, ours })
             }

@@ -14,9 +14,10 @@ use std::time::Duration;
 /// How long a peer may take part in the closing of its connection. One that reads nothing would hold its place for ever.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Streams of one connection: one for gossip, a few for requests, and those of identify and ping. What a peer can make us
-/// hold without our reading it is a window of 256 KiB for each.
-pub(crate) const STREAMS: usize = 32;
+/// Streams of one connection, both directions: one for gossip, a few for requests, and those of identify and ping, twice
+/// that because the multiplexer gives a connection up when there is one more. What a peer can make us hold without our
+/// reading it is a window of 256 KiB for each.
+pub(crate) const STREAMS: usize = 48;
 
 /// The transport.
 ///

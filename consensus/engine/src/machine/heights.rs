@@ -6,7 +6,8 @@ use crate::context::{CoreHeight, CoreSet};
 use crate::record::WalRecord;
 use alloy_primitives::{B256, keccak256};
 use bttc_types::{
-    Certificate, ExtraData, Height, Mutant, Round, ValidatorSet, authentic_block_hash, block_hash_of, header_of,
+    Certificate, ExtraData, Height, Mutant, Round, ValidatorSet, authentic_block_hash, block_hash_of, block_time_ms,
+    header_of,
 };
 use malachitebft_core_consensus::Input as CoreInput;
 use malachitebft_core_types::{TimeoutKind, VoteExtensionPolicy};
@@ -362,7 +363,7 @@ impl Engine {
         if head.height <= self.head.height {
             return;
         }
-        let synced = self.syncing_block.take().is_some();
+        let synced = self.syncing_block.take();
         self.head = head;
         self.take_over_sets(CoreSet::new(next_set), CoreSet::new(following_set));
         if self.env.kept_log.is_some_and(|height| height <= head.height) {
@@ -372,7 +373,7 @@ impl Engine {
         self.transactions_waiting = transactions_waiting;
         self.behind_since_ms = None;
         self.sync.advanced(head.height);
-        if synced {
+        if let Some(built_ms) = synced {
             // Whatever the core did at these heights is history.
             self.env.clear_height();
             self.blocks.clear();
@@ -383,7 +384,9 @@ impl Engine {
                 *since_height = head.height;
                 *until_height = head.height.saturating_add(2);
             }
-            self.last_start_ms = self.env.now.mono_ms.saturating_sub(self.env.config.target_block_time_ms);
+            // The height began when its block was built, or a moment before: the next one must not be hurried by who fetched it.
+            let age = self.env.now.wall_ms.saturating_sub(built_ms).min(self.env.config.target_block_time_ms);
+            self.last_start_ms = self.env.now.mono_ms.saturating_sub(age);
         }
         self.early.forget_to(head.height);
     }
@@ -423,7 +426,7 @@ impl Engine {
                     // The certificate becomes the parent's of whatever is built next.
                     self.env.decided = None;
                     self.env.last_commit = certificate.clone();
-                    self.syncing_block = Some(certificate.height);
+                    self.syncing_block = Some(header_of(&block.block).map_or(0, |(_, header)| block_time_ms(&header)));
                     self.env.outputs.push(Output::Commit {
                         hash: certificate.block_hash,
                         bytes: Arc::from(block.block.as_ref()),

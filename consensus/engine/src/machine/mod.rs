@@ -379,7 +379,8 @@ pub struct Engine {
     seen_round: (Height, Round),
     /// Since when a peer has been ahead of us, as far as we know.
     behind_since_ms: Option<u64>,
-    syncing_block: Option<Height>,
+    /// The time in the header of the synced block that is being committed.
+    syncing_block: Option<u64>,
     /// Until when the node waits, at its start, to hear how far the chain is before it takes part: its disk may have been
     /// restored from an older copy, guard and chain together.
     boot_until_ms: Option<u64>,
