@@ -11,7 +11,7 @@ use bttc_node::{Application, Request, UselessBudget, start_info};
 use bttc_pool::{ChainLimits, Pool, PoolConfig};
 use bttc_state::{StateStore, StoreOptions};
 use bttc_types::{RecoveredTransaction, SecretKey};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
@@ -84,13 +84,19 @@ pub struct Running {
     pub off_since: Option<u64>,
     /// What useless transactions peers have sent.
     pub useless: UselessBudget,
+    /// Peers that have been here since the start.
+    pub known: BTreeSet<usize>,
 }
 
 impl Running {
     /// Whether a peer may open its stream to this node now; if so, it counts.
     pub fn may_open(&mut self, peer: usize, now_ms: u64) -> bool {
-        let number = self.router.number_of(&peer_id(peer), now_ms);
-        self.router.may_open(number, now_ms)
+        if self.known.insert(peer) {
+            // From now on the router knows the identity by the number that peers have here.
+            self.router.add_peer(peer as u64, peer_id(peer), false, now_ms);
+            self.router.remove_peer(peer as u64);
+        }
+        self.router.may_open(peer as u64, now_ms)
     }
 }
 
@@ -204,6 +210,7 @@ impl Node {
             told_waiting: false,
             off_since: None,
             useless: UselessBudget::default(),
+            known: BTreeSet::new(),
         });
         Ok(outputs)
     }

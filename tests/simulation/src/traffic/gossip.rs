@@ -22,8 +22,7 @@ impl World {
             return Vec::new();
         }
         if !running.may_open(peer, now_ms) {
-            let number = running.router.number_of(&peer_id(peer), now_ms);
-            if running.router.opened_too_often(number, now_ms) == Consequence::Disconnect {
+            if running.router.opened_too_often(peer as u64, now_ms) == Consequence::Disconnect {
                 self.disconnect(index, peer, time, "it opens streams all the time");
             }
             return Vec::new();

@@ -7,7 +7,7 @@ use bttc_simulation::{Config, Flood};
 fn a_flood_neither_slows_heights_nor_parts_honest_nodes() {
     let _guard = NODES.lock();
     for flood in Flood::ALL {
-        let report = run(Config::flooded(first_seed(), 4, *flood, 4));
+        let report = run(Config::flooded(first_seed(), 4, *flood, 3));
         assert!(report.violations.is_empty(), "{flood}: {:?}", report.violations);
         assert!(report.longest_us > 0, "{flood}: no height was measured");
         assert!(report.height > 5, "{flood}: height {}", report.height);
