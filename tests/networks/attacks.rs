@@ -404,7 +404,7 @@ async fn unpayable((victim, ground, notes): Task, victims: usize) {
     loop {
         let (_stranger, mut session) = newcomer(&victim, &notes).await;
         let (began, mut bytes) = (Instant::now(), 0);
-        while let Some(transaction) = transactions.next() {
+        for transaction in transactions.by_ref() {
             if !session.send(Lane::Transactions, transaction).await {
                 break;
             }
