@@ -33,7 +33,7 @@ impl Default for Costs {
             transaction: 40_000,
             block: 500_000,
             sync: 3_000_000,
-            rotation_step: 50,
+            rotation_step: 500,
             written_byte: 2,
         }
     }

@@ -259,7 +259,7 @@ impl World {
         for node in 0..self.nodes.len() {
             for opening in 0..OPENINGS / STEPS {
                 let time = self.now + opening * STEP_US / 2;
-                self.send_item(stranger, node, time, Item::Connected(stranger, claimed));
+                self.send_item(stranger, node, time, Item::Opened(stranger, claimed));
                 for _ in 0..3 {
                     let rubbish: [u8; 32] = self.rng.random();
                     let payload = crate::traffic::payload(Lane::Votes, rubbish.to_vec().into());
@@ -276,7 +276,7 @@ impl World {
         for stranger in (step as usize * each)..((step as usize + 1) * each).min(SILENT) {
             for node in 0..self.nodes.len() {
                 let stranger = self.nodes.len() + stranger;
-                self.send_item(stranger, node, self.now, Item::Connected(stranger, claimed));
+                self.send_item(stranger, node, self.now, Item::Opened(stranger, claimed));
             }
         }
     }
@@ -319,7 +319,7 @@ impl World {
         let stranger = self.nodes.len();
         let node = self.strangers.sent as usize % 2;
         if self.strangers.sent < 2 {
-            self.send_item(stranger, node, self.now, Item::Connected(stranger, 0));
+            self.send_item(stranger, node, self.now, Item::Opened(stranger, 0));
         }
         self.strangers.sent += 1;
         let payload = crate::traffic::payload(Lane::Transactions, transaction.encoded().to_vec().into());

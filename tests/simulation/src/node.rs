@@ -7,10 +7,10 @@ use bttc_engine::{Engine, EngineConfig, Now, Output, Wal};
 use bttc_executor::Executor;
 use bttc_genesis::ChainSpec;
 use bttc_network::{Lane, PeerId, Router, RouterConfig};
-use bttc_node::{Application, Request, start_info};
+use bttc_node::{Application, Request, UselessBudget, start_info};
 use bttc_pool::{ChainLimits, Pool, PoolConfig};
 use bttc_state::{StateStore, StoreOptions};
-use bttc_types::{Evidence, RecoveredTransaction, SecretKey};
+use bttc_types::{RecoveredTransaction, SecretKey};
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -33,8 +33,10 @@ pub enum Item {
     Gossip(usize, Arc<Payload>),
     /// A peer's head.
     Status(usize, u64),
-    /// A peer is there, with its head.
+    /// A peer is there, with its head; both agreed to the connection.
     Connected(usize, u64),
+    /// A peer opens its stream, with its head, whether it is wanted or not.
+    Opened(usize, u64),
     /// A peer is gone.
     Gone(usize),
     /// A peer asks for blocks: tag, request.
@@ -55,7 +57,12 @@ impl Item {
         match self {
             Self::Gossip(_, payload) => payload.bytes.len() + SHORT,
             Self::Asked(_, _, bytes) | Self::Answered(_, _, bytes) => bytes.len() + SHORT,
-            Self::Status(..) | Self::Connected(..) | Self::Gone(_) | Self::Work(_) | Self::Submitted(_) => SHORT,
+            Self::Status(..)
+            | Self::Connected(..)
+            | Self::Opened(..)
+            | Self::Gone(_)
+            | Self::Work(_)
+            | Self::Submitted(_) => SHORT,
         }
     }
 }
@@ -75,24 +82,15 @@ pub struct Running {
     pub told_waiting: bool,
     /// When signing was first seen off, with the height of that moment.
     pub off_since: Option<u64>,
-    /// Evidence that was told to peers.
-    pub evidence: VecDeque<B256>,
+    /// What useless transactions peers have sent.
+    pub useless: UselessBudget,
 }
 
 impl Running {
-    /// Notes evidence as the process does; false: it was known.
-    pub fn remember(&mut self, evidence: &Evidence) -> bool {
-        /// As many as the process remembers.
-        const REMEMBERED: usize = 1_000;
-        let hash = evidence.hash();
-        if self.evidence.contains(&hash) {
-            return false;
-        }
-        if self.evidence.len() >= REMEMBERED {
-            self.evidence.pop_front();
-        }
-        self.evidence.push_back(hash);
-        true
+    /// Whether a peer may open its stream to this node now; if so, it counts.
+    pub fn may_open(&mut self, peer: usize, now_ms: u64) -> bool {
+        let number = self.router.number_of(&peer_id(peer), now_ms);
+        self.router.may_open(number, now_ms)
     }
 }
 
@@ -205,7 +203,7 @@ impl Node {
             router: Router::new(router, FixedHasher::default()),
             told_waiting: false,
             off_since: None,
-            evidence: VecDeque::new(),
+            useless: UselessBudget::default(),
         });
         Ok(outputs)
     }

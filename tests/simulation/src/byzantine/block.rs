@@ -5,16 +5,18 @@ use super::values;
 use alloy_consensus::Header;
 use alloy_consensus::proofs::calculate_transaction_root;
 use alloy_primitives::{B64, B256, Bytes, U256};
-use bttc_types::{Block, ExtraData, block_time_ms, set_block_time};
+use bttc_types::{Block, ExtraData, MAX_ROUND, block_time_ms, set_block_time};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
 /// A round that no block should name. The greatest number is rare: a node that counts up to it is lost for minutes.
 pub fn huge_round(round: u32, rng: &mut ChaCha8Rng) -> u32 {
-    match rng.random_range(0..12) {
+    match rng.random_range(0..14) {
         0 => u32::MAX,
         1..=4 => 5_000_000,
+        12 => MAX_ROUND,
+        13 => MAX_ROUND + 1,
         5 | 6 => round.saturating_add(rng.random_range(2..20_000)),
         7 => rng.random_range(20_000..5_000_000),
         _ => round.saturating_add(1),
@@ -140,7 +142,15 @@ mod tests {
 
     #[test]
     fn a_changed_block_has_the_hash_of_what_it_became() {
-        let mut header = Header { number: 7, ..Header::default() };
+        let mut header = Header {
+            number: 7,
+            base_fee_per_gas: Some(7),
+            withdrawals_root: Some(B256::ZERO),
+            blob_gas_used: Some(0),
+            excess_blob_gas: Some(0),
+            requests_hash: Some(B256::ZERO),
+            ..Header::default()
+        };
         set_block_time(&mut header, 1_700_000_000_123, 2);
         let last_commit = Certificate::genesis(B256::repeat_byte(1));
         header.parent_beacon_block_root = Some(last_commit.hash());
@@ -153,7 +163,8 @@ mod tests {
             let (hash, encoded) = with_round(&bytes, huge_round(2, &mut rng)).unwrap();
             assert_eq!(authentic_block_hash(&encoded), Ok(hash));
             assert_ne!(hash, block.hash());
-            let round = ExtraData::decode(&Block::decode(&encoded).unwrap().header.extra_data).unwrap().round;
+            let extra = Block::decode(&encoded).unwrap().header.extra_data;
+            let round = u32::from_be_bytes(extra[1..5].try_into().unwrap());
             rounds += usize::from(round == 5_000_000 || round == u32::MAX);
             let (hash, encoded) = changed(&bytes, &mut rng).unwrap();
             assert_eq!(bttc_types::block_hash_of(&encoded), Ok(hash));

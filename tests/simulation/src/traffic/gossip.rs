@@ -6,13 +6,32 @@ use crate::world::World;
 use alloy_primitives::{B256, keccak256};
 use bttc_engine::{BlocksRequest, Input, Message, Output, Verdict, encode_blocks};
 use bttc_network::{Arrival, Consequence, Judged, Lane, Verdict as NetworkVerdict};
-use bttc_node::{HeadAccounts, certified_blocks, judge_transaction, lane_of};
+use bttc_node::{HeadAccounts, certified_blocks, judge_transaction, lane_of, useless};
+use bttc_pool::Error as PoolError;
 use bttc_types::RecoveredTransaction;
 use rand::seq::IndexedRandom;
 use std::sync::Arc;
 use std::time::Instant;
 
 impl World {
+    /// A peer opens its stream unasked: it may do so now and then.
+    pub(super) fn on_opened(&mut self, index: usize, peer: usize, height: u64, time: u64) -> Vec<Output> {
+        let Some(running) = &mut self.nodes[index].running else { return Vec::new() };
+        let now_ms = time / 1_000;
+        if running.router.is_banned(&peer_id(peer), now_ms) {
+            return Vec::new();
+        }
+        if !running.may_open(peer, now_ms) {
+            let number = running.router.number_of(&peer_id(peer), now_ms);
+            if running.router.opened_too_often(number, now_ms) == Consequence::Disconnect {
+                self.disconnect(index, peer, time, "it opens streams all the time");
+            }
+            return Vec::new();
+        }
+        self.on_connected(index, peer, height, time)
+    }
+
+    /// A peer's session begins.
     pub(super) fn on_connected(&mut self, index: usize, peer: usize, height: u64, time: u64) -> Vec<Output> {
         let Some(running) = &mut self.nodes[index].running else { return Vec::new() };
         if running.router.is_banned(&peer_id(peer), time / 1_000) {
@@ -46,7 +65,7 @@ impl World {
             Arrival::Deliver(number) => number,
         };
         let (verdict, outputs) = if payload.lane == Lane::Transactions {
-            (self.take_in(index, &payload.bytes, time), Vec::new())
+            (self.take_in(index, from, &payload.bytes, time), Vec::new())
         } else {
             match Message::decode(&payload.bytes) {
                 Ok(message) if lane_of(&message) == payload.lane => {
@@ -124,39 +143,50 @@ impl World {
         self.connect_later(index, peer, 2_100_000);
     }
 
-    fn take_in(&mut self, index: usize, bytes: &[u8], time: u64) -> NetworkVerdict {
+    fn take_in(&mut self, index: usize, from: usize, bytes: &[u8], time: u64) -> NetworkVerdict {
+        let now_ms = time / 1_000;
         let Some(running) = &self.nodes[index].running else { return NetworkVerdict::Ignore };
-        match judge_transaction(&running.application.pool, bytes) {
-            Err(verdict) => verdict,
-            Ok(transaction) => {
-                if self.add_to_pool(index, &Arc::new(transaction), false, time) {
-                    NetworkVerdict::Accept
-                } else {
-                    NetworkVerdict::Ignore
+        if !running.useless.allows(from as u64, now_ms) {
+            return NetworkVerdict::Ignore;
+        }
+        let transaction = match judge_transaction(&running.application.pool, bytes) {
+            Ok(transaction) => Arc::new(transaction),
+            Err(verdict) => return verdict,
+        };
+        match self.add_to_pool(index, &transaction, false, time) {
+            Ok(()) => NetworkVerdict::Accept,
+            Err(error) => {
+                if useless(&error)
+                    && let Some(running) = &mut self.nodes[index].running
+                {
+                    running.useless.charge(from as u64, now_ms);
                 }
+                NetworkVerdict::Ignore
             }
         }
     }
 
-    /// Adds a transaction to a node's pool and tells its engine, once a height. False: the pool did not take it.
-    fn add_to_pool(&mut self, index: usize, transaction: &Arc<RecoveredTransaction>, local: bool, time: u64) -> bool {
+    /// Adds a transaction to a node's pool and tells its engine, once a height.
+    fn add_to_pool(
+        &mut self,
+        index: usize,
+        transaction: &Arc<RecoveredTransaction>,
+        local: bool,
+        time: u64,
+    ) -> Result<(), PoolError> {
         let clock = self.nodes[index].clock(time);
-        let Some(running) = &mut self.nodes[index].running else { return false };
+        let Some(running) = &mut self.nodes[index].running else { return Ok(()) };
         let accounts = HeadAccounts(Arc::clone(&running.application.executor));
-        match running.application.pool.add(Arc::clone(transaction), local, clock.wall_ms, &accounts) {
-            Ok(added) => {
-                if added.pending && !std::mem::replace(&mut running.told_waiting, true) {
-                    let outputs = self.input(index, Input::TransactionsWaiting, time);
-                    self.perform(index, outputs, time);
-                }
-                true
-            }
-            Err(_) => false,
+        let added = running.application.pool.add(Arc::clone(transaction), local, clock.wall_ms, &accounts)?;
+        if added.pending && !std::mem::replace(&mut running.told_waiting, true) {
+            let outputs = self.input(index, Input::TransactionsWaiting, time);
+            self.perform(index, outputs, time);
         }
+        Ok(())
     }
 
     pub(super) fn on_submitted(&mut self, index: usize, transaction: &Arc<RecoveredTransaction>, time: u64) {
-        let known = self.add_to_pool(index, transaction, true, time);
+        let known = self.add_to_pool(index, transaction, true, time).is_ok();
         if self.config.transactions_everywhere {
             return;
         }

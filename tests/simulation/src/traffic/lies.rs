@@ -252,7 +252,7 @@ impl World {
                         self.send(index, peer, time, &rubbish);
                     }
                     self.send_item(index, peer, time, Item::Gone(index));
-                    self.send_item(index, peer, time, Item::Connected(index, head));
+                    self.send_item(index, peer, time, Item::Opened(index, head));
                 }
             }
         }

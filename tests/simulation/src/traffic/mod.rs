@@ -87,6 +87,7 @@ impl World {
             }
             Item::Status(peer, height) => self.input(index, Input::PeerStatus { peer: peer as u64, height }, time),
             Item::Connected(peer, height) => self.on_connected(index, peer, height, time),
+            Item::Opened(peer, height) => self.on_opened(index, peer, height, time),
             Item::Gone(peer) => {
                 if let Some(running) = &mut self.nodes[index].running {
                     running.router.remove_peer(peer as u64);

@@ -65,10 +65,8 @@ impl World {
                     if self.accused.insert((evidence.validator(), evidence.height())) {
                         self.report(&evidence);
                     }
-                    let Some(running) = &mut self.nodes[index].running else { return };
-                    // What a peer brought is passed on by its verdict.
-                    let tell = found_here || Mutant::FloodsPassedOn.active();
-                    if running.remember(&evidence) && tell {
+                    // What a peer brought is passed on to those who lack it by its verdict.
+                    if found_here || Mutant::FloodsPassedOn.active() {
                         let message = Message::Evidence(Box::new(evidence));
                         self.gossip(index, lane_of(&message), message.encode().into(), Audience::All, time);
                     }

@@ -159,7 +159,8 @@ impl World {
             // Whoever starts connects.
             return;
         }
-        if self.links.parted(a, b) {
+        // Whoever opens the stream waits until the other one takes it: nobody is blamed.
+        if self.links.parted(a, b) || !self.may_open(a, b) || !self.may_open(b, a) {
             self.connect_later(a, b, 1_000_000);
             return;
         }
@@ -170,6 +171,11 @@ impl World {
             let incarnation = self.nodes[to].incarnation;
             self.at(self.now + delay, Event::Arrive { to, incarnation, item: Item::Connected(from, head) });
         }
+    }
+
+    fn may_open(&mut self, at: usize, peer: usize) -> bool {
+        let now_ms = self.now / 1_000;
+        self.nodes[at].running.as_mut().is_some_and(|running| running.may_open(peer, now_ms))
     }
 
     /// Tries to connect later, once.
