@@ -117,15 +117,22 @@ type Shared = Arc<Mutex<Notes>>;
 /// A running attack; it ends with the value.
 pub(crate) struct Raid {
     attack: Attack,
+    victims: usize,
     began: Instant,
     notes: Shared,
     _tasks: JoinSet<()>,
 }
 
 impl Raid {
-    /// Whether it has done what it wanted to do; most never have.
-    pub(crate) fn is_over(&self) -> bool {
-        self.attack != Attack::Identities || self.notes.lock().identities >= IDENTITIES
+    /// Whether it has done what it cannot do without; most need nothing but time.
+    pub(crate) fn is_under_way(&self) -> bool {
+        let notes = self.notes.lock();
+        match self.attack {
+            Attack::Identities => notes.identities >= IDENTITIES,
+            // Whoever asks again has lost some: the places are taken.
+            Attack::Silent => notes.sent >= self.victims * (SILENT + 10),
+            _ => true,
+        }
     }
 
     /// What it counted.
@@ -198,7 +205,7 @@ pub(crate) fn launch(attack: Attack, ground: &Arc<Ground>, victims: &[Victim]) -
             Attack::FutureVotes => drop(tasks.spawn(future_votes(one()))),
         }
     }
-    Raid { attack, began: Instant::now(), notes, _tasks: tasks }
+    Raid { attack, victims: victims.len(), began: Instant::now(), notes, _tasks: tasks }
 }
 
 type Task = (Victim, Arc<Ground>, Shared);
@@ -404,7 +411,7 @@ async fn unpayable((victim, ground, notes): Task, victims: usize) {
     loop {
         let (_stranger, mut session) = newcomer(&victim, &notes).await;
         let (began, mut bytes) = (Instant::now(), 0);
-        while let Some(transaction) = transactions.next() {
+        for transaction in transactions.by_ref() {
             if !session.send(Lane::Transactions, transaction).await {
                 break;
             }

@@ -1,5 +1,7 @@
 //! Networks of real validator processes: killed, stopped, started again, joined.
 
+#[path = "attacks.rs"]
+mod attacks;
 #[path = "chaos.rs"]
 mod chaos;
 #[path = "cluster.rs"]
@@ -11,6 +13,8 @@ mod floods;
 #[path = "harness.rs"]
 #[allow(dead_code)]
 mod harness;
+#[path = "hostile.rs"]
+mod hostile;
 #[path = "joining.rs"]
 mod joining;
 #[path = "logs.rs"]
@@ -21,6 +25,8 @@ mod presets;
 mod secrets;
 #[path = "staking.rs"]
 mod staking;
+#[path = "stranger.rs"]
+mod stranger;
 
 use alloy_primitives::{Address, B256};
 use bttc_genesis::DEV_KEYS;

@@ -12,6 +12,7 @@ use bttc_types::{
 };
 use malachitebft_core_consensus::{Input as CoreInput, LocallyProposedValue, ProposedValue};
 use malachitebft_core_types::{NilOrVal, Round as CoreRound, Validity, ValueOrigin, VoteType};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -279,15 +280,13 @@ impl Engine {
             return Verdict::Drop;
         }
         self.blocks.proposals.seen(part.round, part.block_hash, self.env.now.wall_ms);
-        if !self.blocks.building.contains_key(&cut) {
-            match PartSetBuilder::new(part.header) {
-                Ok(builder) => {
-                    self.blocks.building.insert(cut, Building { builder, signature: part.signature });
-                }
+        let building = match self.blocks.building.entry(cut) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(place) => match PartSetBuilder::new(part.header) {
+                Ok(builder) => place.insert(Building { builder, signature: part.signature }),
                 Err(error) => return Verdict::Reject(error.to_string()),
-            }
-        }
-        let Some(building) = self.blocks.building.get_mut(&cut) else { return Verdict::Ignore };
+            },
+        };
         if *building.builder.header() != part.header {
             return Verdict::Drop;
         }

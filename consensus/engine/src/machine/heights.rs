@@ -467,7 +467,7 @@ impl Engine {
             return Err("the certificate is for another block".to_owned());
         }
         let built = header_of(bytes).ok().and_then(|(_, header)| ExtraData::decode(&header.extra_data).ok());
-        if !built.is_some_and(|extra| extra.round <= certificate.round) && !Mutant::RoundUnchecked.active() {
+        if built.is_none_or(|extra| extra.round > certificate.round) && !Mutant::RoundUnchecked.active() {
             return Err("the block says that it was built in a later round than it was decided in".to_owned());
         }
         certificate.verify(&self.next_set.set, &self.env.domain).map_err(|error| error.to_string())

@@ -53,7 +53,7 @@ fn check_queue(inner: &Inner, sender: Address, queue: &Queue, at: &str) -> Total
         let age = entry.indexed.unwrap();
         assert_eq!(age.pending, pending, "{at}");
         assert!(inner.deadlines.contains(&(age.deadline_ms, sender, *nonce)), "{at}");
-        assert_eq!(inner.local.get(&entry.sequence).is_some(), entry.local, "{at}");
+        assert_eq!(inner.local.contains_key(&entry.sequence), entry.local, "{at}");
     }
     assert!(!queue.entries.is_empty(), "{at}: nothing is kept of who has nothing here");
     assert_eq!((queue.next_nonce(), queue.cost()), (next, cost), "{at}");
