@@ -92,8 +92,11 @@ pub(crate) struct Ground {
     /// Heights of large blocks: the first of sixteen.
     pub(crate) large_blocks: u64,
     /// When a transaction of our own load was handed to its node. What came to a session and is older was not news: it is a greeting.
-    pub(crate) handed: Arc<dyn Fn(&B256) -> Option<Instant> + Send + Sync>,
+    pub(crate) handed: Handed,
 }
+
+/// When a transaction was handed to its node, if it is one of ours.
+pub(crate) type Handed = Arc<dyn Fn(&B256) -> Option<Instant> + Send + Sync>;
 
 /// What an attack counts.
 #[derive(Debug, Default)]
