@@ -16,6 +16,8 @@ const REMEMBERED: u64 = 16;
 pub(super) struct Pace {
     target_us: u64,
     settled: bool,
+    /// The highest height that was begun before the network was left alone: the next one's distance says nothing.
+    unsettled: u64,
     /// When the first honest node began a height, microseconds.
     first: BTreeMap<u64, u64>,
     /// The height that each node began last, unless it missed how that went on.
@@ -24,12 +26,12 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(target_ms: u64) -> Self {
-        Self { target_us: target_ms * 1_000, settled: false, first: BTreeMap::new(), last: HashMap::new() }
+        Self { target_us: target_ms * 1_000, settled: false, unsettled: 0, first: BTreeMap::new(), last: HashMap::new() }
     }
 
     pub(super) fn set_settled(&mut self, settled: bool) {
         if settled && !self.settled {
-            self.first.clear();
+            self.unsettled = self.first.last_key_value().map_or(0, |(height, _)| *height);
         }
         self.settled = settled;
     }
@@ -42,12 +44,17 @@ impl Pace {
     /// An honest node begins a height; what is wrong if that is too soon.
     pub(super) fn started(&mut self, node: usize, height: u64, time_us: u64) -> Option<String> {
         let followed = self.last.insert(node, height).is_some_and(|last| last + 1 >= height);
-        if !self.settled || !followed || self.first.contains_key(&height) {
+        if self.first.contains_key(&height) {
             return None;
         }
+        // Whoever begins it, and when: later ones are not the first.
         self.first.insert(height, time_us);
         self.first.retain(|known, _| *known + REMEMBERED > height);
-        let before = *self.first.get(&height.checked_sub(1)?)?;
+        let parent = height.checked_sub(1)?;
+        if !self.settled || !followed || parent <= self.unsettled {
+            return None;
+        }
+        let before = *self.first.get(&parent)?;
         let gap = time_us.saturating_sub(before);
         let least = (self.target_us * FLOOR_PERCENT / 100).saturating_sub(TOLERANCE_US);
         (gap < least).then(|| {
@@ -70,11 +77,13 @@ mod tests {
         assert_eq!(pace.started(0, 1, 0), None);
         assert_eq!(pace.started(0, 2, second(0.1)), None, "not settled");
         pace.set_settled(true);
-        assert_eq!(pace.started(0, 3, second(1.0)), None);
+        assert_eq!(pace.started(1, 2, second(0.9)), None, "it began before the network was settled");
+        assert_eq!(pace.started(0, 3, second(1.0)), None, "its parent began before the network was settled");
         assert_eq!(pace.started(1, 3, second(1.3)), None, "later than the first");
         assert_eq!(pace.started(0, 4, second(1.9)), None, "within the floor");
-        pace.lost_track(1);
-        assert_eq!(pace.started(1, 5, second(2.0)), None, "it took over the block before");
         assert!(pace.started(0, 5, second(2.2)).is_some());
+        pace.lost_track(1);
+        assert_eq!(pace.started(1, 6, second(2.3)), None, "it took over the block before");
+        assert_eq!(pace.started(0, 6, second(3.0)), None, "not the first");
     }
 }
