@@ -5,6 +5,7 @@ mod harness;
 use bttc_network::{Keypair, NetworkConfig, PROTOCOL_VERSION};
 use futures::StreamExt;
 use harness::{Service, Stranger, exchange, hello, is_closed, until};
+use libp2p::swarm::SwarmEvent;
 use libp2p::{StreamProtocol, SwarmBuilder, identify, noise, tcp, yamux};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -62,7 +63,7 @@ struct Old {
     identify: identify::Behaviour,
 }
 
-/// A node of version 1 that dials, and what it is told of the other side.
+/// A node of version 1 that dials, again and again as nodes do, and what it is told of the other side.
 fn old_node(address: &bttc_network::Multiaddr) -> (tokio::task::JoinHandle<()>, Arc<Mutex<Vec<String>>>) {
     let mut swarm = SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
         .with_tokio()
@@ -78,15 +79,21 @@ fn old_node(address: &bttc_network::Multiaddr) -> (tokio::task::JoinHandle<()>, 
     let mut streams = swarm.behaviour().stream.new_control().accept(StreamProtocol::new("/bttc/gossip/1")).unwrap();
     swarm.dial(address.clone()).unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
-    let tell = Arc::clone(&told);
+    let (tell, address) = (Arc::clone(&told), address.clone());
     let task = tokio::spawn(async move {
         loop {
             tokio::select! {
-                event = swarm.select_next_some() => {
-                    if let libp2p::swarm::SwarmEvent::Behaviour(OldEvent::Identify(identify::Event::Received { info, .. })) = event {
+                event = swarm.select_next_some() => match event {
+                    SwarmEvent::Behaviour(OldEvent::Identify(identify::Event::Received { info, .. })) => {
                         tell.lock().unwrap().push(info.protocol_version);
                     }
-                }
+                    // It may have been refused before our answer was read.
+                    SwarmEvent::ConnectionClosed { .. } => {
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        swarm.dial(address.clone()).unwrap();
+                    }
+                    _ => {}
+                },
                 _ = streams.next() => {}
             }
         }

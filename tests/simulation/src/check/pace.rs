@@ -26,7 +26,13 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(target_ms: u64) -> Self {
-        Self { target_us: target_ms * 1_000, settled: false, unsettled: 0, first: BTreeMap::new(), last: HashMap::new() }
+        Self {
+            target_us: target_ms * 1_000,
+            settled: false,
+            unsettled: 0,
+            first: BTreeMap::new(),
+            last: HashMap::new(),
+        }
     }
 
     pub(super) fn set_settled(&mut self, settled: bool) {
