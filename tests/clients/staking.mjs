@@ -95,7 +95,7 @@ await check('a fifth validator joins with an unmodified library and signs two ep
     (await Wallet.fromEncryptedJson(readFileSync(path.join(home, 'keys', `${role}.json`), 'utf8'), password)).privateKey
   const genesis = (await client.getBlock({ blockNumber: 0n })).hash
   const digest = role =>
-    keccak256(concat([toHex('bttc-key:'), toHex(`bttc-${chain.id}-${genesis.slice(2, 10)}`), '0x00', owner.address, numberToHex(role, { size: 1 })]))
+    keccak256(concat([toHex('bttc-key:'), toHex(`bttc-${chain.id}-${genesis.slice(2, 34)}`), '0x00', owner.address, numberToHex(role, { size: 1 })]))
   assert.equal(await staking.read.keyDigest([owner.address, 1]), digest(1))
   const prove = async (name, role) => {
     const privateKey = await secret(name)
