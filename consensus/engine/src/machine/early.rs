@@ -6,7 +6,10 @@ use bttc_types::{Height, MAX_PARTS, MAX_VALIDATORS, Round};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Messages that are kept. Each was verified, so a peer alone cannot fill this; the bounds are for a faulty validator.
-pub(super) const MAX_EARLY_MESSAGES: usize = 4 * MAX_VALIDATORS + 2 * MAX_PARTS as usize;
+pub(super) const MAX_EARLY_MESSAGES: usize = 8 * MAX_VALIDATORS + 2 * MAX_PARTS as usize;
+
+/// Of these, of rounds after the first: whoever fills them keeps nobody's messages of round 0 out.
+const MAX_OF_LATER_ROUNDS: usize = MAX_EARLY_MESSAGES / 4;
 
 /// Messages of one signer, kind and round that are kept.
 const SHARE: usize = 2;
@@ -19,6 +22,8 @@ type Key = (Height, Round, u8, Address);
 pub(super) struct Early {
     messages: BTreeMap<Key, Vec<Message>>,
     count: usize,
+    /// Of these, of rounds after the first.
+    later: usize,
     /// Who has voted, by height.
     voters: BTreeMap<Height, BTreeSet<Address>>,
     /// Heights of which a validly signed proposal of round 0 is here.
@@ -52,7 +57,11 @@ impl Early {
     pub(super) fn has_room(&self, message: &Message) -> bool {
         let Some(key) = key(message) else { return false };
         let share = self.messages.get(&key);
-        self.count < MAX_EARLY_MESSAGES && share.is_none_or(|share| share.len() < SHARE && !share.contains(message))
+        let (_, round, ..) = key;
+        let has_place = round == 0 || self.later < MAX_OF_LATER_ROUNDS;
+        has_place
+            && self.count < MAX_EARLY_MESSAGES
+            && share.is_none_or(|share| share.len() < SHARE && !share.contains(message))
     }
 
     /// Keeps a verified message.
@@ -67,8 +76,10 @@ impl Early {
             }
             Message::Proposal(_) | Message::Part(_) | Message::RoundVotes(_) | Message::Evidence(_) => {}
         }
+        let (_, round, ..) = key;
         self.messages.entry(key).or_default().push(message);
         self.count = self.count.saturating_add(1);
+        self.later = self.later.saturating_add(usize::from(round > 0));
     }
 
     /// Whether anything of a height is here.
@@ -101,5 +112,6 @@ impl Early {
         self.voters.retain(|of, _| *of > height);
         self.proposed.retain(|of| *of > height);
         self.count = self.messages.values().map(Vec::len).sum();
+        self.later = self.messages.iter().filter(|((_, round, ..), _)| *round > 0).map(|(_, share)| share.len()).sum();
     }
 }

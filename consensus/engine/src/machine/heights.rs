@@ -3,11 +3,12 @@
 use super::{Engine, Event, HeadInfo, Output, Phase, Signing};
 use crate::Error;
 use crate::context::{CoreHeight, CoreSet};
+use crate::message::{CertificateVote, Message, PRECOMMITS, RoundVotes};
 use crate::record::WalRecord;
 use alloy_primitives::{B256, keccak256};
 use bttc_types::{
-    Certificate, ExtraData, Height, Mutant, Round, ValidatorSet, authentic_block_hash, block_hash_of, block_time_ms,
-    header_of,
+    Certificate, ExtraData, Height, Mutant, Round, ValidatorSet, VoteKind, authentic_block_hash, block_hash_of,
+    block_time_ms, header_of,
 };
 use malachitebft_core_consensus::Input as CoreInput;
 use malachitebft_core_types::{TimeoutKind, VoteExtensionPolicy};
@@ -186,9 +187,11 @@ impl Engine {
                 self.play_early();
             }
         }
-        if let Signing::Listening { until_ms, since_height, until_height } = self.env.signing
+        if let Signing::Listening { until_ms, quiet_until_ms, until_height } = self.env.signing
             && now >= until_ms
-            && (self.head.height == since_height || self.head.height >= until_height)
+            && (now >= quiet_until_ms || self.head.height >= until_height)
+            && self.syncing_block.is_none()
+            && !self.is_left_behind()
         {
             self.rejoin();
         }
@@ -282,6 +285,7 @@ impl Engine {
             self.env.last_commit = decided;
         }
         self.env.clear_height();
+        self.told_decision_ms = None;
         if !replay {
             self.blocks.clear();
             self.rest_if_signed_before(height);
@@ -339,7 +343,8 @@ impl Engine {
         let hash = certificate.block_hash;
         let Some(bytes) = self.blocks.bytes(&hash) else {
             // Late votes decided a block of a round so old that it is not kept. Those who are locked on it have it and commit it; from
-            // them it comes by sync.
+            // them it comes by sync. They may lack a vote that decides.
+            self.tell_decision(&certificate);
             return;
         };
         self.phase = Phase::Committing;
@@ -351,6 +356,24 @@ impl Engine {
             hash,
         }));
         self.env.outputs.push(Output::Commit { hash, bytes, certificate, durable: true, synced: false });
+    }
+
+    /// Tells everybody the precommits of a decision whose block is not here, again and again until it comes.
+    fn tell_decision(&mut self, certificate: &Certificate) {
+        let now = self.env.now.mono_ms;
+        if self.told_decision_ms.is_some_and(|at| now < at.saturating_add(self.env.config.rebroadcast_ms)) {
+            return;
+        }
+        self.told_decision_ms = Some(now);
+        let set = self.env.set.clone();
+        let votes = certificate.signatures.iter().filter_map(|entry| {
+            let validator = set.set.get(usize::from(entry.index))?.address;
+            let (kind, block_hash) = (VoteKind::Precommit, Some(certificate.block_hash));
+            Some(CertificateVote { kind, block_hash, validator, signature: entry.signature })
+        });
+        let (height, round, votes) = (certificate.height, certificate.round, votes.collect());
+        let message = Message::RoundVotes(RoundVotes { height, round, kind: PRECOMMITS, votes });
+        self.env.outputs.push(Output::Broadcast(message));
     }
 
     pub(super) fn on_committed(
@@ -373,6 +396,9 @@ impl Engine {
         self.transactions_waiting = transactions_waiting;
         self.behind_since_ms = None;
         self.sync.advanced(head.height);
+        if let Signing::Listening { quiet_until_ms, .. } = &mut self.env.signing {
+            *quiet_until_ms = self.env.now.mono_ms.saturating_add(self.env.config.listen_ms);
+        }
         if let Some(built_ms) = synced {
             // Whatever the core did at these heights is history.
             self.env.clear_height();
@@ -380,8 +406,7 @@ impl Engine {
             self.env.height = head.height;
             self.last_synced_ms = Some(self.env.now.mono_ms);
             // Only heights that were decided before our eyes count as listened to.
-            if let Signing::Listening { since_height, until_height, .. } = &mut self.env.signing {
-                *since_height = head.height;
+            if let Signing::Listening { until_height, .. } = &mut self.env.signing {
                 *until_height = head.height.saturating_add(2);
             }
             // The height began when its block was built, or a moment before: the next one must not be hurried by who fetched it.

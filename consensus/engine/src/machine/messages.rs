@@ -109,7 +109,8 @@ impl Engine {
             Message::Vote(vote) => vote.vote.round,
             Message::Proposal(proposal) => proposal.proposal.round,
             // Parts of later rounds come again when their round does.
-            Message::Part(part) => part.round.saturating_mul(ROUNDS_AHEAD),
+            Message::Part(part) if part.round > 0 => Round::MAX,
+            Message::Part(_) => 0,
             Message::RoundVotes(_) | Message::Evidence(_) => 0,
         };
         if round > ROUNDS_AHEAD || !self.early.has_room(&message) {

@@ -336,9 +336,9 @@ pub enum Signing {
     Listening {
         /// At least until this moment, monotonic milliseconds.
         until_ms: u64,
-        /// Head since which it listens. When no height is decided meanwhile, the moment is enough.
-        since_height: Height,
-        /// Otherwise it hears whole heights, up to this one.
+        /// When the chain has stood still for long enough: nobody waits for a height that does not end.
+        quiet_until_ms: u64,
+        /// While it moves, whole heights are heard, up to this one.
         until_height: Height,
     },
     /// It does not sign until a restart, for this reason.
@@ -375,6 +375,8 @@ pub struct Engine {
     peers: BTreeMap<PeerKey, Option<Address>>,
     /// Set of the head's height; unknown until a block was committed.
     head_set: Option<CoreSet>,
+    /// When peers were told last of a decision whose block is not here, monotonic milliseconds.
+    told_decision_ms: Option<u64>,
     /// The height and round that [`Self::enter_round`] saw last.
     seen_round: (Height, Round),
     /// Since when a peer has been ahead of us, as far as we know.
@@ -432,6 +434,7 @@ impl Engine {
             sync: BlockSync::default(),
             peers: BTreeMap::new(),
             head_set: None,
+            told_decision_ms: None,
             seen_round: (0, 0),
             behind_since_ms: None,
             syncing_block: None,
@@ -498,7 +501,9 @@ impl Engine {
             self.sync.deadline(self.head.height, self.env.now.mono_ms),
             self.behind_since_ms.map(|since| since.saturating_add(heights::BEHIND_MS)),
             match &self.env.signing {
-                Signing::Listening { until_ms, .. } => Some(*until_ms),
+                Signing::Listening { until_ms, quiet_until_ms, .. } => {
+                    [*until_ms, *quiet_until_ms].into_iter().filter(|at| *at > self.env.now.mono_ms).min()
+                }
                 Signing::NoKey | Signing::Ready | Signing::Off(_) => None,
             },
         ]

@@ -28,7 +28,7 @@ pub(in crate::machine) fn initial_signing(
     if last < head.height || guard.just_imported() {
         return Signing::Listening {
             until_ms: now.mono_ms.saturating_add(config.listen_ms),
-            since_height: head.height,
+            quiet_until_ms: now.mono_ms.saturating_add(config.listen_ms),
             until_height: head.height.saturating_add(2),
         };
     }
