@@ -112,12 +112,18 @@ impl Engine {
         {
             return;
         }
-        // A proof of lock says that more than two thirds found the time good, and a round that is over is not voted in again.
-        let first = held.proposal.pol_round.is_none() && round >= self.env.round;
-        if known.valid && first && !self.is_timely(round, hash, known.origin.time_ms) {
+        // A proof of lock says that more than two thirds found the time good. Whoever has prevoted in a round does not do so again, but
+        // may need the block for what others have decided of it.
+        let first = held.proposal.pol_round.is_none();
+        if known.valid && first && self.may_prevote_in(round) && !self.is_timely(round, hash, known.origin.time_ms) {
             return;
         }
         self.feed_offer(round, hash);
+    }
+
+    /// Whether this node's prevote of a round is still open.
+    fn may_prevote_in(&self, round: Round) -> bool {
+        round > self.env.round || (round == self.env.round && self.core.driver.step_is_propose())
     }
 
     /// The core begins the height anew: it gets everything that it had.

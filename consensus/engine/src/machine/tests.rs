@@ -5,6 +5,7 @@ mod disks;
 mod endless;
 mod liars;
 mod twins;
+mod waits;
 
 use super::*;
 use crate::Error;
