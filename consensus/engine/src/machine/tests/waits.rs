@@ -59,6 +59,39 @@ fn listening_hears_whole_heights_while_the_chain_moves() {
     assert!(first.height > start.0 + 2, "it signs what it heard no other sign with its key: {first:?}");
 }
 
+/// Heights may take longer than the listening time. It begins anew with each, until two are heard.
+#[test]
+fn listening_outlasts_slow_heights() {
+    let mut network = Network::new(4, 0);
+    network.run(1_000);
+    for other in 0..3 {
+        network.kill(other);
+    }
+    network.inbox.clear();
+    network.work.clear();
+    return_with_an_empty_guard(&mut network);
+    let (head, listen_ms) = (network.head(3).height, config().listen_ms);
+    for heard in 1..=2 {
+        for _ in 0..listen_ms / 10 - 10 {
+            network.now.mono_ms += 10;
+            network.input(3, Input::Tick);
+            assert!(is_listening(&network, 3), "after {heard} heights: {:?}", signing(&network, 3));
+        }
+        let height = head + heard;
+        network.input(
+            3,
+            Input::Committed {
+                head: HeadInfo { height, hash: B256::repeat_byte(heard as u8) },
+                next_set: network.set.advanced(height),
+                following_set: network.set.advanced(height + 1),
+                timing: config().timing(),
+                transactions_waiting: false,
+            },
+        );
+    }
+    assert_eq!(signing(&network, 3), Signing::Ready);
+}
+
 /// More than a third of the power says that the chain is ahead. However quiet it is here, the node is in the middle of catching up.
 #[test]
 fn listening_does_not_end_in_the_middle_of_catching_up() {
