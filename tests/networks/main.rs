@@ -1,5 +1,7 @@
 //! Networks of real validator processes: killed, stopped, started again, joined.
 
+#[path = "acts.rs"]
+mod acts;
 #[path = "attacks.rs"]
 mod attacks;
 #[path = "chaos.rs"]
@@ -10,6 +12,8 @@ mod cluster;
 mod failures;
 #[path = "floods.rs"]
 mod floods;
+#[path = "form.rs"]
+mod form;
 #[path = "harness.rs"]
 #[allow(dead_code)]
 mod harness;
@@ -27,6 +31,8 @@ mod secrets;
 mod staking;
 #[path = "stranger.rs"]
 mod stranger;
+#[path = "town.rs"]
+mod town;
 
 use alloy_primitives::{Address, B256};
 use bttc_genesis::DEV_KEYS;
