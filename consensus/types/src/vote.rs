@@ -150,7 +150,7 @@ pub struct Proposal {
     pub height: Height,
     /// Round proposed in.
     pub round: Round,
-    /// Round in which two thirds prevoted this block before, if it is proposed again.
+    /// Round in which two thirds prevoted this block before, if it is proposed again. Before `round`: another is malformed.
     pub pol_round: Option<Round>,
     /// Hash of the block.
     pub block_hash: B256,
@@ -199,6 +199,10 @@ impl Decodable for Proposal {
                 Round::try_from(round).map_err(|_| alloy_rlp::Error::Custom("the proof-of-lock round overflows"))?,
             ),
         };
+        // No node may find a proposal good that another finds malformed: whoever passes it on would be blamed.
+        if pol_round.is_some_and(|pol_round| pol_round >= wire.round) {
+            return Err(alloy_rlp::Error::Custom("the proof-of-lock round is not before the proposal's"));
+        }
         Ok(Self {
             height: wire.height,
             round: wire.round,

@@ -16,13 +16,16 @@ use malachitebft_core_types::{
 /// validator can make us keep.
 const ROUNDS_AHEAD: Round = 10;
 
+/// Heights ahead of ours of which evidence is taken: other nodes are there already, and this one will be in a moment.
+const HEIGHTS_AHEAD: Height = 16;
+
 /// Rounds ahead of ours whose round certificates are looked at. Each needs votes of more than a third of the power.
 const CERTIFICATE_ROUNDS_AHEAD: Round = 1_000;
 
 impl Engine {
-    /// Whether the network may be at a height or beyond it, as far as we know.
-    fn is_reached(&self, height: Height) -> bool {
-        height > 0 && height <= self.env.height.max(self.best_peer_height()).saturating_add(1)
+    /// Whether a height is reached or soon will be. What peers claim does not count: anybody may claim anything.
+    fn is_near(&self, height: Height) -> bool {
+        height > 0 && height <= self.env.height.saturating_add(HEIGHTS_AHEAD)
     }
 
     pub(super) fn on_message(&mut self, message: Message) -> Verdict {
@@ -69,7 +72,7 @@ impl Engine {
             return Verdict::Drop;
         }
         // A liar can sign anything for a height that never was: it proves nothing to the chain.
-        if !self.is_reached(height) {
+        if !self.is_near(height) {
             return Verdict::Ignore;
         }
         let now_ms = self.env.now.mono_ms;
@@ -241,9 +244,6 @@ impl Engine {
             || self.blocks.proposals.ignores(proposal)
         {
             return Verdict::Ignore;
-        }
-        if proposal.pol_round.is_some_and(|pol| pol >= proposal.round) {
-            return Verdict::Reject("a proposal names a proof-of-lock round that is not before its own".into());
         }
         if self.env.set.proposer(proposal.round) != proposal.proposer && !Mutant::ProposerUnchecked.active() {
             return Verdict::Reject("a proposal of somebody who is not the round's proposer".into());

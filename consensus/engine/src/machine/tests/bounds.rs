@@ -148,6 +148,11 @@ fn evidence_of_heights_that_never_were_is_not_passed_on() {
         let found = Evidence::from_votes(signed(None), signed(Some(B256::repeat_byte(1))), &domain());
         Message::Evidence(Box::new(found))
     };
+    for peer in 0..3 {
+        // A stranger's word makes no height.
+        engine.handle(Input::PeerConnected { peer: 70 + peer, validator: None, greet: false }, now);
+        engine.handle(Input::PeerStatus { peer: 70 + peer, height: u64::MAX - peer }, now);
+    }
     for (height, good) in [(0, false), (1, true), (head, true), (head + 100, false), (u64::MAX, false)] {
         let (verdict, outputs) = engine.handle_message(evidence(height), now);
         let told = outputs.iter().any(|output| matches!(output, Output::Evidence { found_here: false, .. }));

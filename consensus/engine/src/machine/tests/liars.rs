@@ -310,6 +310,54 @@ fn two_proposals_of_a_round_are_evidence() {
     assert!(matches!(&found[..], [one] if one.verify(&domain()).is_ok()), "{found:?}");
 }
 
+/// Whatever one node takes and passes on before it starts a height, no node that has started it blames anybody for.
+#[test]
+fn what_is_taken_early_is_not_rejected_on_time() {
+    let (network, height, liars) = Network::with_liars(3);
+    let (hash, bytes) = network.block(height, 0, network.now.wall_ms);
+    let set = network.set.advanced(height - 1);
+    let mut taken = 0;
+    for round in 0..12u32 {
+        let Some(signer) = liars.iter().find(|key| key.address() == set.proposer(round).address) else { continue };
+        let pols = [None, Some(0), round.checked_sub(1), Some(round), Some(round + 1), Some(Round::MAX)];
+        for pol_round in pols {
+            let mut messages = propose(signer, (height, round), pol_round, hash, &bytes);
+            messages.push(Message::Vote(vote(signer, (VoteKind::Prevote, height, round), Some(hash))));
+            for message in messages {
+                // As peers meet it: what does not decode is passed on by nobody.
+                let Ok(message) = Message::decode(&message.encode()) else { continue };
+                // One that is about to start the height, and one that is in it.
+                let head = network.head(network.alive());
+                let parent = network.nodes[network.alive()].chain.last().unwrap().certificate.clone();
+                let engine = |started: bool| {
+                    let start = StartInfo {
+                        head,
+                        head_certificate: parent.clone(),
+                        next_set: network.set.advanced(head.height),
+                        following_set: network.set.advanced(head.height + 1),
+                        own_signature_above_guard: None,
+                    };
+                    let wal = Wal::new(Box::new(Shared::<MemoryLog>::default()));
+                    let mut engine = Engine::new(config(), domain(), None, wal, start, network.now);
+                    engine.start(network.now);
+                    if started {
+                        let mono_ms = network.now.mono_ms + config().empty_block_interval_ms;
+                        engine.handle(Input::Tick, Now { mono_ms, ..network.now });
+                        assert_eq!(engine.position().0, height);
+                    }
+                    engine.handle_message(message.clone(), network.now).0
+                };
+                if engine(false) == Verdict::Accept {
+                    taken += 1;
+                    let verdict = engine(true);
+                    assert!(!matches!(verdict, Verdict::Reject(_)), "{verdict:?} for {message:?}");
+                }
+            }
+        }
+    }
+    assert!(taken > 20, "{taken} were taken early");
+}
+
 /// No block hashes to zero. A vote for it is malformed, wherever it stands.
 #[test]
 fn the_zero_hash_is_no_block() {
