@@ -1,7 +1,8 @@
 //! Joining by a snapshot, pure: whom to ask for what, whom to believe, when to begin anew.
 //!
 //! Peers offer snapshots; an offer counts when its header is certified. The newest is loaded from all who offer it, each
-//! piece checked against the header's state root when it comes. When nobody offers it any more, a newer one is begun.
+//! piece checked against the header's state root when it comes. When too little of it comes, another is begun: offers cost
+//! nothing, pieces do, so whoever offers without giving holds nobody up.
 
 use crate::requests::{Offer, PeerRequest, Tail, decode_contents, decode_offers, decode_tail};
 use crate::snapshots::{CheckedTail, check_tail};
@@ -17,8 +18,10 @@ const ANSWER_MS: u64 = 20_000;
 const OFFERS_MS: u64 = 2_000;
 /// How often a peer is asked for its offers.
 const ASK_AGAIN_MS: u64 = 5_000;
-/// How long nobody offers the pivot before another is taken.
+/// How long nothing of the pivot comes before another is taken.
 const ABANDON_MS: u64 = 30_000;
+/// In this time at least so many bytes of the pivot come, or another is taken: a piece now and then is not enough.
+const PACE: (u64, u64) = (120_000, 256 << 10);
 /// Requests to one source at a time: one is on its way while the other is worked on.
 const WINDOW: usize = 2;
 /// How long a source rests after its first failure; doubled with each further one.
@@ -118,7 +121,45 @@ pub struct StateSync {
     first_offer_at: Option<u64>,
     pivot: Option<Offer>,
     import: Option<Import>,
-    offered_at: u64,
+    pace: Pace,
+    /// How many pivots each peer has offered that were given up, also of peers that are gone.
+    given_up: BTreeMap<u64, u32>,
+}
+
+/// Peers of which is remembered what was given up.
+const MAX_GIVEN_UP: usize = 16_384;
+
+/// How fast the pivot comes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// When something of it came last, or it was chosen.
+    moved_at: u64,
+    /// Since when bytes are counted.
+    since: u64,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(now: u64) -> Self {
+        Self { moved_at: now, since: now, bytes: 0 }
+    }
+
+    fn came(&mut self, bytes: usize, now: u64) {
+        self.moved_at = now;
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Whether it comes too slowly to be worth waiting for, if there is another.
+    fn is_too_slow(&mut self, now: u64) -> bool {
+        let (time, least) = PACE;
+        if now.saturating_sub(self.since) >= time {
+            if self.bytes < least {
+                return true;
+            }
+            (self.since, self.bytes) = (now, 0);
+        }
+        now.saturating_sub(self.moved_at) > ABANDON_MS
+    }
 }
 
 impl std::fmt::Debug for StateSync {
@@ -148,7 +189,8 @@ impl StateSync {
             first_offer_at: None,
             pivot: None,
             import: None,
-            offered_at: 0,
+            pace: Pace::default(),
+            given_up: BTreeMap::new(),
         }
     }
 
@@ -277,8 +319,11 @@ impl StateSync {
         if nothing {
             // It has dropped the snapshot, or is busy.
             self.failed(peer, now);
-        } else if let Some(source) = self.sources.get_mut(&peer) {
-            source.failures = 0;
+        } else {
+            self.pace.came(bytes.len(), now);
+            if let Some(source) = self.sources.get_mut(&peer) {
+                source.failures = 0;
+            }
         }
         Ok(Ok(()))
     }
@@ -304,13 +349,25 @@ impl StateSync {
     }
 
     fn failed(&mut self, peer: u64, now: u64) {
-        if let Some(source) = self.sources.get_mut(&peer) {
-            source.rests_until = now.saturating_add(REST_MS << source.failures.min(6));
-            source.failures += 1;
-            if source.failures >= MAX_FAILURES {
-                source.failures = 0;
-                source.offers.clear();
+        let pivot = self.pivot.as_ref().map(key_of);
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        source.rests_until = now.saturating_add(REST_MS << source.failures.min(6));
+        source.failures += 1;
+        if source.failures >= MAX_FAILURES {
+            source.failures = 0;
+            let offers = std::mem::take(&mut source.offers);
+            if pivot.is_some_and(|pivot| offers.contains(&pivot)) {
+                self.count_given_up(peer);
             }
+        }
+    }
+
+    /// A peer's offer came to nothing.
+    fn count_given_up(&mut self, peer: u64) {
+        let count = self.given_up.entry(peer).or_default();
+        *count = count.saturating_add(1);
+        if self.given_up.len() > MAX_GIVEN_UP {
+            self.given_up.pop_first();
         }
     }
 
@@ -333,10 +390,8 @@ impl StateSync {
             None => self.choose(now, &mut actions),
             Some(pivot) => {
                 let key = key_of(pivot);
-                if self.sources.values().any(|source| source.offers.contains(&key)) {
-                    self.offered_at = now;
-                } else if now.saturating_sub(self.offered_at) > ABANDON_MS && self.is_offered() {
-                    self.abandon();
+                if self.offers.keys().any(|other| *other != key) && self.pace.is_too_slow(now) {
+                    self.abandon(key);
                     self.choose(now, &mut actions);
                     return actions;
                 }
@@ -376,19 +431,36 @@ impl StateSync {
         }
     }
 
-    /// The pivot: the one that was begun, if it is offered, or else the newest, once others had time to offer theirs.
+    /// The pivot: the one that was begun, if it is offered, or else the newest, once others had time to offer theirs. After one was
+    /// given up, the newest of the source that has offered the fewest of such, and of these the one that has been here longest: so
+    /// each has its turn, whoever comes later and however many they are.
     fn choose(&mut self, now: u64, actions: &mut Vec<SyncAction>) {
         let resumed = self.resume.and_then(|head| self.offers.get(&(head.height, head.hash.0)));
         let waited = self.first_offer_at.is_some_and(|first| now.saturating_sub(first) >= OFFERS_MS);
-        let newest = if waited { self.offers.values().next_back() } else { None };
-        if let Some(offer) = resumed.or(newest) {
+        let next = if self.given_up.is_empty() {
+            self.offers.keys().next_back()
+        } else {
+            let turn = |peer: &u64| (self.given_up.get(peer).copied().unwrap_or(0), *peer);
+            let sources = self.sources.iter().filter(|(_, source)| !source.offers.is_empty());
+            sources.min_by_key(|(peer, _)| turn(peer)).and_then(|(_, source)| source.offers.last())
+        };
+        let next = next.filter(|_| waited).and_then(|key| self.offers.get(key));
+        if let Some(offer) = resumed.or(next) {
             actions.push(SyncAction::Open(head_of(offer)));
             self.pivot = Some(offer.clone());
-            self.offered_at = now;
+            self.pace = Pace::new(now);
         }
     }
 
-    fn abandon(&mut self) {
+    /// Gives the pivot up. Whoever offers it has had a turn.
+    fn abandon(&mut self, pivot: (u64, [u8; 32])) {
+        let offering: Vec<u64> = self
+            .sources
+            .iter_mut()
+            .filter_map(|(peer, source)| source.offers.remove(&pivot).then_some(*peer))
+            .collect();
+        offering.into_iter().for_each(|peer| self.count_given_up(peer));
+        self.offers.remove(&pivot);
         self.resume = None;
         self.pivot = None;
         self.import = None;

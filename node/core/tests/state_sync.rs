@@ -33,6 +33,8 @@ enum Manner {
     Silent,
     /// Has dropped its snapshots since it offered them.
     Forgetful,
+    /// Gives a piece now and then, a moment before it would count as silent.
+    Miser,
 }
 
 struct Chain {
@@ -267,6 +269,15 @@ impl World {
             Manner::Garbage => bytes = vec![0xff; 300],
             Manner::Slow => delay = 18_000,
             Manner::Silent => return,
+            Manner::Miser => {
+                if let PeerRequest::Pieces(height, wanted) = request {
+                    let one = wanted.get(..1).unwrap_or_default().to_vec();
+                    bytes = answer(store, &PeerRequest::Pieces(*height, one));
+                }
+                if !matches!(request, PeerRequest::Offers) {
+                    delay = 18_000;
+                }
+            }
             Manner::Forgetful => match request {
                 PeerRequest::Pieces(..) => bytes = encode_answer::<Content>(&[]),
                 PeerRequest::Tail(_) => {
@@ -377,6 +388,27 @@ fn a_source_that_names_an_account_twice_is_blamed_and_spoils_nothing() {
     assert!(world.run(u64::MAX, &chain.genesis, |_| {}));
     assert_eq!(world.blamed, [1]);
     world.assert_joined(&chain);
+}
+
+/// Offers cost nothing: a header and its certificate are public. Whoever offers the newest and gives nothing, or hardly anything, or comes
+/// again and again, is left alone, and so are many of them.
+#[test]
+fn whoever_offers_and_does_not_give_holds_nobody_up() {
+    let (old, new) = (chain(4_000, 10), chain(40_000, 20));
+    for (seed, manner) in [(1, Manner::Forgetful), (2, Manner::Miser)] {
+        let sources = |count: usize| vec![(Arc::clone(&new.store), manner); count];
+        for liars in [1, 4] {
+            let mut all = sources(liars);
+            all.extend(vec![(Arc::clone(&old.store), Manner::Honest); 2]);
+            let mut world = World::new(seed, all);
+            assert!(world.run(u64::MAX, &old.genesis, |_| {}), "{manner:?}");
+            assert!(world.opened.ends_with(&[10]), "{:?}", world.opened);
+            assert!(world.blamed.is_empty());
+            // One who gives a little is left after one or two times in which its pace is judged.
+            assert!(world.now < 300_000, "{} ms with {liars} of {manner:?}", world.now);
+            world.assert_joined(&old);
+        }
+    }
 }
 
 #[test]
