@@ -17,10 +17,17 @@ pub(crate) enum Reference<'a> {
     File(&'a str),
 }
 
-/// The reference that a text is, if it is one.
+/// The reference that a text is, if it is one: of a variable whose name is letters, digits and `_`, or of a path without `|`, which begins
+/// a header.
 pub(crate) fn reference(text: &str) -> Option<Reference<'_>> {
-    let variable = text.strip_prefix("env:").map(Reference::Variable);
-    variable.or_else(|| text.strip_prefix("file:").map(Reference::File))
+    match text.split_once(':') {
+        Some(("env", name)) => {
+            let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            good.then_some(Reference::Variable(name))
+        }
+        Some(("file", path)) => (!path.is_empty() && !path.contains('|')).then_some(Reference::File(path)),
+        Some(_) | None => None,
+    }
 }
 
 /// The value that a text stands for: itself, unless it is a reference.
@@ -29,6 +36,10 @@ pub(crate) fn reference(text: &str) -> Option<Reference<'_>> {
 /// When there is nothing where it points to. The value is in no message.
 pub(crate) fn resolve(text: &str) -> eyre::Result<String> {
     let value = match reference(text) {
+        // What is wrong about it is not repeated: it may be a key.
+        None if text.starts_with("env:") || text.starts_with("file:") => {
+            bail!("a reference is written `env:NAME`, with letters, digits and _, or `file:PATH`, without |")
+        }
         None => return Ok(text.to_owned()),
         Some(Reference::Variable(name)) => {
             std::env::var(name).map_err(|_| eyre!("the environment variable {name} is not set, or is no text"))?

@@ -188,6 +188,11 @@ fn wrong_lines() -> Vec<String> {
         "ethereum evm 1 https://h/CANARY colour=1",
         "ethereum btc 1 https://h/CANARY",
         "ethereum evm CANARY https://h/CANARY",
+        "ethereum evm 1 env:NAME|Authorization: Bearer CANARY",
+        "ethereum evm 1 \"env:NAME|Authorization: Bearer CANARY\"",
+        "ethereum evm 1 file:/nowhere|X-Key: CANARY",
+        "ethereum evm 1 env:NA-ME|X-Key: CANARY",
+        "ethereum evm 1 env:CANARY/CANARY",
         "https://h/CANARY",
         "CANARY:CANARY@h",
     ]
@@ -245,7 +250,7 @@ async fn a_relayer_tells_nobody_its_keys() {
         assert_eq!(output.status.code(), Some(78), "{wrong}: {}", text_of(&output));
         assert_clean(&wrong, &text_of(&output));
     }
-    for node in ["https//u:CANARY@h", "CANARY", "u:CANARY@h:1", "ftp://CANARY@h"] {
+    for node in ["https//u:CANARY@h", "CANARY", "u:CANARY@h:1", "ftp://CANARY@h", "env:NAME|X-Key: CANARY"] {
         let node = node.replace("CANARY", CANARY);
         let good = ["--chain", "ethereum evm 1 http://127.0.0.1:9"];
         let output = relayer(dir.path(), &[&["--rpc", &node], &good[..]].concat(), &[]).output().unwrap();

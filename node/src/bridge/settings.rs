@@ -28,14 +28,7 @@ pub(crate) fn chain_settings(line: &str) -> eyre::Result<ChainSettings> {
     let chain = ChainLine::parse(line)?;
     let endpoints = (1..).zip(&chain.endpoints).map(|(number, text)| {
         let place = || format!("endpoint {number} of the root chain {:?}", chain.name);
-        let whole = secrets::resolve(text).wrap_err_with(place)?;
-        let address = match whole.split_once('|') {
-            Some((url, header)) => {
-                let (name, value) = header.split_once(':').unwrap_or((header, ""));
-                format!("{url}|{name}:{}", secrets::resolve(value.trim()).wrap_err_with(place)?)
-            }
-            None => whole,
-        };
+        let address = endpoint_text(text).wrap_err_with(place)?;
         address.parse().wrap_err_with(place)
     });
     let endpoints: Vec<EndpointAddress> = endpoints.collect::<eyre::Result<_>>()?;
@@ -53,6 +46,33 @@ pub(crate) fn chain_settings(line: &str) -> eyre::Result<ChainSettings> {
     };
     bttc_root_chains::Quorum::new(quorum.clone()).wrap_err_with(|| format!("the root chain {:?}", quorum.name))?;
     Ok(ChainSettings { quorum, poll: Duration::from_millis(chain.poll.unwrap_or(1_000).max(10)) })
+}
+
+/// An endpoint with its header, each given as it is or by a reference. A reference may also stand for both.
+fn endpoint_text(text: &str) -> eyre::Result<String> {
+    let (place, beside) = text.split_once('|').map_or((text, None), |(place, header)| (place, Some(header)));
+    let place = secrets::resolve(place)?;
+    let (url, header) = match (place.split_once('|'), beside) {
+        (Some(_), Some(_)) => {
+            bail!("an endpoint has one header, and there are two: one where it points to, one beside it")
+        }
+        (Some((url, header)), None) => (url, Some(header)),
+        (None, beside) => (place.as_str(), beside),
+    };
+    let Some(header) = header else { return Ok(url.to_owned()) };
+    let (name, value) = header.split_once(':').unwrap_or((header, ""));
+    Ok(format!("{url}|{name}:{}", secrets::resolve(value.trim())?))
+}
+
+/// An endpoint as it may be shown.
+fn shown_endpoint(text: &str) -> String {
+    let (place, header) = text.split_once('|').map_or((text, ""), |(place, _)| (place, "|…"));
+    match secrets::reference(place) {
+        Some(_) => format!("{place}{header}"),
+        None => {
+            text.parse::<EndpointAddress>().map_or_else(|_| "(an endpoint)".to_owned(), |address| address.to_string())
+        }
+    }
 }
 
 /// A line as it may be shown.
@@ -149,10 +169,7 @@ impl ChainLine {
             ChainKind::Tron => "tron",
         };
         let mut words = vec![self.name.clone(), kind.to_owned(), self.chain_id.to_string()];
-        words.extend(self.endpoints.iter().map(|text| match secrets::reference(text) {
-            Some(_) => text.clone(),
-            None => text.parse::<EndpointAddress>().map_or_else(|_| "(an endpoint)".to_owned(), |it| it.to_string()),
-        }));
+        words.extend(self.endpoints.iter().map(|text| shown_endpoint(text)));
         let options = [("quorum", self.quorum), ("depth", self.depth), ("poll", self.poll), ("timeout", self.timeout)];
         words.extend(options.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
         words.join(" ")
@@ -234,8 +251,7 @@ fn plain_length(text: &str) -> usize {
 /// # Errors
 /// With what is wrong.
 pub(crate) fn node_address(text: &str) -> eyre::Result<EndpointAddress> {
-    let text = secrets::resolve(text)?;
-    text.parse().wrap_err("the address of the node")
+    endpoint_text(text)?.parse().wrap_err("the address of the node")
 }
 
 #[cfg(test)]

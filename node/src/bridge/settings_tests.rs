@@ -75,12 +75,15 @@ fn values_may_be_kept_elsewhere() {
     };
     let whole = path("whole", "https://h/v2/KEY|Authorization: Bearer X\n");
     let value = path("value", "Bearer X\n");
+    let place = path("place", "https://h/v2/KEY\n");
     let direct: EndpointAddress = "https://h/v2/KEY|Authorization: Bearer X".parse().unwrap();
     for line in [
         format!("e evm 1 file:{whole}"),
         format!("e evm 1 https://h/v2/KEY|Authorization: file:{value}"),
         format!("e evm 1 https://h/v2/KEY|Authorization: file:{value} quorum=1 poll=20"),
         format!("e evm 1 \"https://h/v2/KEY|Authorization:file:{value}\""),
+        format!("e evm 1 file:{place}|Authorization: file:{value}"),
+        format!("e evm 1 file:{place}|Authorization: Bearer X quorum=1"),
     ] {
         assert_eq!(chain_settings(&line).unwrap().quorum.endpoints, std::slice::from_ref(&direct), "{line}");
     }
@@ -91,10 +94,14 @@ fn values_may_be_kept_elsewhere() {
         ("e evm 1 env:BTTC_NO_SUCH_VARIABLE", "BTTC_NO_SUCH_VARIABLE"),
         ("e evm 1 file:/no/such/file", "/no/such/file"),
         ("e evm 1 https://h|A: env:BTTC_NO_SUCH_VARIABLE", "BTTC_NO_SUCH_VARIABLE"),
+        ("e evm 1 env:BTTC_NO_SUCH_VARIABLE|A: KEY", "BTTC_NO_SUCH_VARIABLE is not set"),
+        ("e evm 1 env:BTTC-NO-SUCH", "letters, digits and _"),
     ] {
         let said = format!("{:#}", chain_settings(line).unwrap_err());
         assert!(said.contains(word), "{said}");
     }
+    let said = format!("{:#}", chain_settings(&format!("e evm 1 file:{whole}|A: KEY")).unwrap_err());
+    assert!(said.contains("one header"), "{said}");
 }
 
 #[test]
@@ -118,6 +125,10 @@ fn nothing_that_is_said_or_shown_holds_a_secret() {
         "e evm 1 https://h|a b: CANARY",
         "e evm 1 https://h:port/CANARY",
         "e evm 1 https://us er:CANARY@h",
+        "e evm 1 env:NAME|x: CANARY",
+        "e evm 1 \"env:NAME|Authorization: Bearer CANARY\"",
+        "e evm 1 file:/nowhere|x: CANARY",
+        "e evm 1 env:CANARY/CANARY",
     ];
     for line in lines {
         let line = line.replace("CANARY", CANARY);
@@ -128,4 +139,5 @@ fn nothing_that_is_said_or_shown_holds_a_secret() {
     let line = format!("e evm 1 https://u:{CANARY}@h/{CANARY}|A: {CANARY} https://h2 quorum=1");
     assert_eq!(shown(&line), "e evm 1 https://h/…|a: … https://h2 quorum=1");
     assert_eq!(shown("e evm 1 env:NAME"), "e evm 1 env:NAME");
+    assert_eq!(shown("e evm 1 env:NAME|A: KEY quorum=1"), "e evm 1 env:NAME|… quorum=1");
 }
