@@ -6,7 +6,7 @@ use crate::shell::EngineEvent;
 use crate::snapshots::Snapshots;
 use bttc_node::{Answer, Application, Committed, Request};
 use bttc_rpc::HeadEvent;
-use bttc_types::block_time_ms;
+use bttc_types::{RecoveredTransaction, block_time_ms};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc};
@@ -16,6 +16,7 @@ pub(crate) struct ApplicationThread {
     pub(crate) application: Application,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heads: broadcast::Sender<HeadEvent>,
+    pub(crate) pending: broadcast::Sender<Arc<RecoveredTransaction>>,
     pub(crate) engine: mpsc::Sender<EngineEvent>,
     pub(crate) build_budget: Duration,
     pub(crate) snapshots: Arc<Snapshots>,
@@ -46,7 +47,7 @@ impl ApplicationThread {
     }
 
     fn tell(&self, committed: Committed) {
-        let Committed { executed, times, since_parent_ms, round } = committed;
+        let Committed { executed, times, since_parent_ms, round, promoted } = committed;
         self.metrics.committed(&executed, &times, Duration::from_millis(since_parent_ms));
         self.metrics.pool_transactions.set(i64::try_from(self.application.pool.len()).unwrap_or(i64::MAX));
         let header = &executed.block.header;
@@ -61,5 +62,8 @@ impl ApplicationThread {
         );
         // Nobody may listen.
         let _ = self.heads.send(executed);
+        for transaction in promoted {
+            let _ = self.pending.send(transaction);
+        }
     }
 }

@@ -4,11 +4,11 @@ use crate::bridge::BridgeEvent;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::shell::EngineEvent;
-use crate::snapshots::{Snapshots, answer, no_answer};
+use crate::snapshots::{Snapshots, answer};
 use bttc_engine::{Input, decode_blocks};
 use bttc_executor::Executor;
 use bttc_network::{Incoming, Lane, NetworkHandle, TransactionReceiver, Verdict};
-use bttc_node::{HeadAccounts, PeerRequest, UselessBudget, judge_transaction, useless};
+use bttc_node::{HeadAccounts, PeerRequest, UselessBudget, authorizations, judge_transaction, wasted};
 use bttc_pool::{Added, Error as PoolError, Journal, Pool};
 use bttc_types::RecoveredTransaction;
 use parking_lot::Mutex;
@@ -44,7 +44,7 @@ impl Intake {
     pub(crate) fn local(&self, transaction: RecoveredTransaction) -> Result<alloy_primitives::B256, PoolError> {
         let transaction = Arc::new(transaction);
         let accounts = HeadAccounts(Arc::clone(&self.executor));
-        let added = self.pool.add(Arc::clone(&transaction), true, clock::now().wall_ms, &accounts)?;
+        let added = self.pool.add(Arc::clone(&transaction), true, clock::now().mono_ms, &accounts)?;
         if let Some(journal) = self.journal.lock().as_mut() {
             // The user was told nothing yet: a transaction that cannot be journalled is still gossiped.
             if let Err(error) = journal.append(&transaction) {
@@ -59,15 +59,14 @@ impl Intake {
     }
 
     fn accepted(&self, transaction: &Arc<RecoveredTransaction>, added: &Added) {
-        if added.pending {
-            for transaction in std::iter::once(transaction).chain(&added.promoted) {
-                let _ = self.pending.send(Arc::clone(transaction));
-            }
-            if !self.told_waiting.swap(true, Ordering::AcqRel)
-                && self.engine.try_send(EngineEvent::Input(Input::TransactionsWaiting)).is_err()
-            {
-                self.told_waiting.store(false, Ordering::Release);
-            }
+        for transaction in Some(transaction).filter(|_| added.pending).into_iter().chain(&added.promoted) {
+            let _ = self.pending.send(Arc::clone(transaction));
+        }
+        if (added.pending || !added.promoted.is_empty())
+            && !self.told_waiting.swap(true, Ordering::AcqRel)
+            && self.engine.try_send(EngineEvent::Input(Input::TransactionsWaiting)).is_err()
+        {
+            self.told_waiting.store(false, Ordering::Release);
         }
     }
 
@@ -85,7 +84,7 @@ impl Intake {
         let accounts = HeadAccounts(Arc::clone(&self.executor));
         let mut restored = 0usize;
         for transaction in transactions {
-            if self.pool.add(Arc::new(transaction), true, clock::now().wall_ms, &accounts).is_ok() {
+            if self.pool.add(Arc::new(transaction), true, clock::now().mono_ms, &accounts).is_ok() {
                 restored += 1;
             }
         }
@@ -109,7 +108,7 @@ impl Intake {
 
     /// Work for every few seconds.
     pub(crate) fn maintain(&self) {
-        self.pool.expire(clock::now().wall_ms);
+        self.pool.expire(clock::now().mono_ms);
         self.repeat();
         let grown = self.journal.lock().as_ref().is_some_and(Journal::wants_rewrite);
         if grown {
@@ -146,7 +145,7 @@ impl Intake {
         let judged: Vec<_> = batch
             .into_par_iter()
             .filter_map(|incoming| match incoming {
-                Incoming::Message { peer, number, bytes, .. } => {
+                Incoming::Message { peer, number, bytes, .. } if !number.is_void() => {
                     let result = if self.useless.lock().allows(peer, now_ms) {
                         self.metrics.recovery(|| judge_transaction(&self.pool, &bytes))
                     } else {
@@ -161,17 +160,20 @@ impl Intake {
         for (peer, number, bytes, result) in judged {
             let verdict = match result {
                 Err(verdict) => verdict,
+                // Its authorizations are yet to be recovered, and what came before it may have used the budget up.
+                Ok(transaction) if authorizations(&transaction) > 0 && !self.useless.lock().allows(peer, now_ms) => {
+                    Verdict::Ignore
+                }
                 Ok(transaction) => {
                     let transaction = Arc::new(transaction);
-                    match self.pool.add(Arc::clone(&transaction), false, clock::now().wall_ms, &accounts) {
+                    match self.pool.add(Arc::clone(&transaction), false, now_ms, &accounts) {
                         Ok(added) => {
                             self.accepted(&transaction, &added);
                             Verdict::Accept
                         }
                         Err(error) => {
-                            if useless(&error) {
-                                self.useless.lock().charge(peer, now_ms);
-                            }
+                            let mut budget = self.useless.lock();
+                            (0..wasted(&error, &transaction)).for_each(|_| budget.charge(peer, now_ms));
                             Verdict::Ignore
                         }
                     }
@@ -193,15 +195,17 @@ impl Intake {
 
 /// Requests for blocks in work.
 const MAX_BLOCK_ANSWERS: usize = 4;
-/// Requests of nodes that join, of which one is in work and the others wait: an answer may read a MiB, and must leave the
-/// other cores to the engine and the application.
-const MAX_SNAPSHOT_ANSWERS: usize = 8;
+/// Requests of nodes that join in work: an answer may read a MiB, and must leave the other cores to the engine and the application.
+const MAX_SNAPSHOT_ANSWERS: usize = 1;
+
 /// Where messages go.
 pub(crate) struct Destinations {
     /// Consensus.
     pub(crate) engine: mpsc::Sender<EngineEvent>,
     /// Bridge votes.
     pub(crate) bridge: mpsc::Sender<BridgeEvent>,
+    /// What those may cost.
+    pub(crate) useless_votes: Arc<Mutex<UselessBudget>>,
 }
 
 /// Passes what comes from the network on to the engine and answers requests.
@@ -214,14 +218,17 @@ pub(crate) async fn route(
     peers: Arc<AtomicUsize>,
     intake: Arc<Intake>,
 ) {
-    let Destinations { engine, bridge } = destinations;
+    let Destinations { engine, bridge, useless_votes } = destinations;
     let metrics = Arc::clone(&intake.metrics);
     let block_answers = Arc::new(tokio::sync::Semaphore::new(MAX_BLOCK_ANSWERS));
     let snapshot_answers = Arc::new(tokio::sync::Semaphore::new(MAX_SNAPSHOT_ANSWERS));
-    let turn = Arc::new(tokio::sync::Semaphore::new(1));
     while let Some(event) = incoming.recv().await {
         let for_engine = match event {
             Incoming::Message { peer, lane: Lane::Attestations, number, bytes } => {
+                if !useless_votes.lock().allows(peer, clock::now().mono_ms) {
+                    network.verdict(peer, Lane::Attestations, number, bytes, Verdict::Ignore);
+                    continue;
+                }
                 // A full queue loses a vote, which is told again; it must not hold up consensus.
                 if let Err(error) = bridge.try_send(BridgeEvent::Vote { peer, number, bytes })
                     && let BridgeEvent::Vote { peer, number, bytes } = error.into_inner()
@@ -233,6 +240,8 @@ pub(crate) async fn route(
             Incoming::Message { peer, lane, number, bytes } => EngineEvent::Message { peer, lane, number, bytes },
             Incoming::Connected { info, greet } => {
                 metrics.peers.set(i64::try_from(peers.fetch_add(1, Ordering::AcqRel) + 1).unwrap_or(i64::MAX));
+                intake.useless.lock().connected(info.peer, info.neighbourhood);
+                useless_votes.lock().connected(info.peer, info.neighbourhood);
                 // Who comes again a moment later was told everything; its height follows anyway.
                 if greet {
                     let (intake, peer) = (Arc::clone(&intake), info.peer);
@@ -243,6 +252,8 @@ pub(crate) async fn route(
             }
             Incoming::Disconnected(peer) => {
                 metrics.peers.set(i64::try_from(peers.fetch_sub(1, Ordering::AcqRel) - 1).unwrap_or(0));
+                intake.useless.lock().gone(peer);
+                useless_votes.lock().gone(peer);
                 EngineEvent::Input(Input::PeerGone(peer))
             }
             Incoming::Status { peer, height } => EngineEvent::Input(Input::PeerStatus { peer, height }),
@@ -254,18 +265,13 @@ pub(crate) async fn route(
                         continue;
                     }
                 };
-                // When too many ask at once, the last ones get nothing and ask another node. How many requests one peer may
-                // have until it has read the answers, the network sees to.
+                // They are answered in the order in which they came. How many requests one peer may have until it has read the answers,
+                // the network sees to: so whoever asks all the time has no more than its share, and everybody has a turn.
                 let is_block = matches!(request, PeerRequest::Blocks(_));
-                let queue = if is_block { &block_answers } else { &snapshot_answers };
-                let Ok(place) = Arc::clone(queue).try_acquire_owned() else {
-                    network.respond(id, no_answer(&request));
-                    continue;
-                };
+                let queue = Arc::clone(if is_block { &block_answers } else { &snapshot_answers });
                 let (network, executor, snapshots) = (network.clone(), Arc::clone(&executor), Arc::clone(&snapshots));
-                let turn = Arc::clone(&turn);
                 tokio::spawn(async move {
-                    let _turn = if is_block { None } else { turn.acquire_owned().await.ok() };
+                    let place = queue.acquire_owned().await;
                     let work = move || network.respond(id, answer(&executor, &snapshots, &request));
                     if let Err(error) = tokio::task::spawn_blocking(work).await {
                         tracing::error!(%error, "answering a peer failed");

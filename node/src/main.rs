@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 mod config;
 mod dev;
+mod evidence;
 mod failure;
 mod genesis_file;
 mod gossip;

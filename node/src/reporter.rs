@@ -106,7 +106,7 @@ impl Reporter {
     fn look(&self, mut cases: Cases) -> Cases {
         let now = clock::now().mono_ms;
         cases.refused.retain(|_, until| *until > now);
-        let known: Vec<Evidence> = self.view.read().evidence.iter().cloned().collect();
+        let known: Vec<Evidence> = self.view.read().evidence.pieces().cloned().collect();
         let mut tries = 0;
         for evidence in known {
             let offender = evidence.validator();

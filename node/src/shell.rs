@@ -1,13 +1,13 @@
 //! The engine's thread: takes events, runs the state machine, carries out what it wants.
 
 use crate::clock;
+use crate::evidence::EvidenceBook;
 use crate::metrics::Metrics;
 use bttc_engine::{BlocksRequest, Engine, Event, HeadInfo, Input, Message, Output, Signing, Verdict};
-use bttc_network::{Lane, NetworkHandle};
+use bttc_network::{Lane, NetworkHandle, Ticket};
 use bttc_node::{PeerRequest, Request, lane_of};
 use bttc_types::Evidence;
 use parking_lot::RwLock;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,19 +16,13 @@ use tokio::sync::mpsc;
 /// Events that wait for the engine. When it is full their senders wait, and with them the peers.
 pub(crate) const ENGINE_QUEUE: usize = 2_048;
 
-/// Evidence remembered, so that each is logged and passed on once.
-const MAX_EVIDENCE: usize = 1_000;
-
-/// Evidence against one validator that is remembered, so that whoever signs proofs against himself pushes nobody else's out.
-const MAX_EVIDENCE_EACH: usize = 4;
-
 /// Something for the engine.
 #[derive(Debug)]
 pub(crate) enum EngineEvent {
     /// An input of the state machine.
     Input(Input),
     /// A message from a peer.
-    Message { peer: u64, lane: Lane, number: u64, bytes: Vec<u8> },
+    Message { peer: u64, lane: Lane, number: Ticket, bytes: Vec<u8> },
     /// The node must stop.
     Halt(String),
 }
@@ -41,7 +35,7 @@ pub(crate) struct EngineView {
     pub(crate) syncing: bool,
     pub(crate) best_peer_height: u64,
     pub(crate) signing: String,
-    pub(crate) evidence: VecDeque<Evidence>,
+    pub(crate) evidence: EvidenceBook,
     /// When the head last moved, monotonic milliseconds.
     pub(crate) head_moved_ms: u64,
 }
@@ -127,7 +121,10 @@ impl Shell {
         }
     }
 
-    fn on_message(&mut self, peer: u64, lane: Lane, number: u64, bytes: Vec<u8>) -> Vec<Output> {
+    fn on_message(&mut self, peer: u64, lane: Lane, number: Ticket, bytes: Vec<u8>) -> Vec<Output> {
+        if number.is_void() {
+            return Vec::new();
+        }
         let (verdict, outputs) = match Message::decode(&bytes) {
             Ok(message) if lane_of(&message) == lane => self.engine.handle_message(message, clock::now()),
             Ok(_) => (Verdict::Reject("a message in the wrong lane".into()), Vec::new()),
@@ -213,7 +210,7 @@ impl Shell {
 
     fn on_evidence(&self, evidence: Evidence, found_here: bool) {
         let mut view = self.view.write();
-        if !remember(&mut view.evidence, &evidence) {
+        if !view.evidence.keep(evidence.clone(), found_here) {
             return;
         }
         tracing::error!(
@@ -291,71 +288,5 @@ impl Shell {
         };
         self.metrics.signing.set(i64::from(*signing == Signing::Ready));
         self.view.write().signing = text;
-    }
-}
-
-/// Keeps evidence; false when it is known already.
-fn remember(known: &mut VecDeque<Evidence>, evidence: &Evidence) -> bool {
-    if known.contains(evidence) {
-        return false;
-    }
-    let same = |other: &Evidence| other.validator() == evidence.validator();
-    if known.iter().filter(|other| same(other)).count() >= MAX_EVIDENCE_EACH
-        && let Some(oldest) = known.iter().position(same)
-    {
-        known.remove(oldest);
-    } else if known.len() >= MAX_EVIDENCE {
-        known.pop_front();
-    }
-    known.push_back(evidence.clone());
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{MAX_EVIDENCE, MAX_EVIDENCE_EACH, remember};
-    use alloy_primitives::{Address, B256};
-    use bttc_types::{Evidence, SecretKey, SignedVote, Vote, VoteKind};
-    use std::collections::VecDeque;
-
-    #[test]
-    fn the_oldest_evidence_goes() {
-        let signature = SecretKey::from_bytes(&[1; 32]).unwrap().sign(B256::ZERO);
-        let evidence = |height: u64| {
-            let vote = |hash| {
-                let validator =
-                    Address::from_word(alloy_primitives::B256::from(alloy_primitives::U256::from(height / 2)));
-                let vote = Vote { kind: VoteKind::Prevote, height, round: 0, block_hash: hash, validator };
-                SignedVote { vote, signature }
-            };
-            Evidence::Votes(Box::new([vote(None), vote(Some(B256::ZERO))]))
-        };
-        let mut known = VecDeque::new();
-        for height in 0..=MAX_EVIDENCE as u64 {
-            assert!(remember(&mut known, &evidence(height)));
-            assert!(!remember(&mut known, &evidence(height)), "once");
-        }
-        assert_eq!(known.len(), MAX_EVIDENCE);
-        assert!(!known.contains(&evidence(0)));
-    }
-
-    #[test]
-    fn proofs_against_one_push_out_no_others() {
-        let signature = SecretKey::from_bytes(&[1; 32]).unwrap().sign(B256::ZERO);
-        let evidence = |validator, height| {
-            let vote = |block_hash| SignedVote {
-                vote: Vote { kind: VoteKind::Prevote, height, round: 0, block_hash, validator },
-                signature,
-            };
-            Evidence::Votes(Box::new([vote(None), vote(Some(B256::repeat_byte(1)))]))
-        };
-        let mut known = VecDeque::new();
-        let honest_find = evidence(Address::repeat_byte(7), 1);
-        remember(&mut known, &honest_find);
-        for height in 0..10_000 {
-            assert!(remember(&mut known, &evidence(Address::repeat_byte(8), height)));
-        }
-        assert!(known.contains(&honest_find));
-        assert_eq!(known.len(), 1 + MAX_EVIDENCE_EACH);
     }
 }

@@ -1,22 +1,15 @@
 //! The address book: where peers may be reached, who said so, and whether it was true.
 
+mod shares;
+
 use crate::subnet::Subnet;
+use alloy_primitives::Bytes;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+use shares::{MAX_ADDRESSES, Shares};
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Addresses kept of peers that others told of.
-const MAX_ADDRESSES: usize = 1_000;
-/// Of them, in one subnet.
-const MAX_IN_SUBNET: usize = 32;
-/// Of them, told by one peer, and by the peers of one subnet: identities cost nothing.
-const MAX_FROM_TELLER: usize = 32;
-const MAX_FROM_SUBNET: usize = 128;
-/// Names instead of numbers have no subnet: few of one teller, and few in all.
-const MAX_NAMES_FROM_TELLER: usize = 4;
-const MAX_NAMES: usize = 64;
 /// Addresses in one message.
 pub(crate) const MAX_TOLD: usize = 32;
 /// Bytes of one address.
@@ -25,6 +18,9 @@ const _: () = assert!(MAX_TOLD * (MAX_ADDRESS_BYTES + 4) + 16 <= crate::Lane::Co
 
 /// An address that was never answered is forgotten after so many attempts, about ten minutes.
 const MAX_FAILURES: u32 = 8;
+
+/// An address that was answered once and is not for so long may be replaced.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Pause between two dials of one address: it doubles with each, from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -56,61 +52,29 @@ struct Known {
     origin: Origin,
     /// Whether it is said to others: its hello said that it is no validator.
     public: bool,
-    /// Whether there was ever a session with this peer.
+    /// Whether this peer ever was where the address says: it said so itself in a session, or we went there.
     met: bool,
+    /// Whether we went there.
+    reached: bool,
     failures: u32,
+    /// Since when nobody has answered.
+    failing_since: Option<Instant>,
     pause: Duration,
     next: Instant,
     since: Instant,
-}
-
-/// How many addresses each has.
-#[derive(Debug)]
-struct Counts<K>(HashMap<K, usize>);
-
-impl<K: Hash + Eq> Counts<K> {
-    fn of(&self, key: &K) -> usize {
-        self.0.get(key).copied().unwrap_or(0)
-    }
-
-    fn add(&mut self, key: K) {
-        *self.0.entry(key).or_default() += 1;
-    }
-
-    fn remove(&mut self, key: &K) {
-        if let Some(count) = self.0.get_mut(key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.0.remove(key);
-            }
-        }
-    }
 }
 
 /// The book.
 #[derive(Debug)]
 pub(crate) struct AddressBook {
     entries: HashMap<PeerId, Known>,
-    told: usize,
-    names: usize,
-    in_subnet: Counts<Subnet>,
-    from_teller: Counts<PeerId>,
-    names_from_teller: Counts<PeerId>,
-    from_subnet: Counts<Subnet>,
+    shares: Shares,
 }
 
 impl AddressBook {
     /// Nothing in it.
     pub(crate) fn new() -> Self {
-        Self {
-            entries: HashMap::new(),
-            told: 0,
-            names: 0,
-            in_subnet: Counts(HashMap::new()),
-            from_teller: Counts(HashMap::new()),
-            names_from_teller: Counts(HashMap::new()),
-            from_subnet: Counts(HashMap::new()),
-        }
+        Self { entries: HashMap::new(), shares: Shares::new() }
     }
 
     /// A persistent peer's address.
@@ -123,81 +87,86 @@ impl AddressBook {
         self.entries.entry(id).or_insert_with(|| Known { public: true, ..Known::new(address, Origin::Seed, now) });
     }
 
-    /// Remembers an address that ends with a peer id, if there is room for one that this peer tells.
+    /// A peer says where it is. Of several addresses the first one is taken for which there is room, unless it is known
+    /// already by another one.
+    pub(crate) fn introduce(&mut self, addresses: &[Bytes], teller: Teller, local: &PeerId, now: Instant) {
+        let own: Vec<Multiaddr> = addresses
+            .iter()
+            .filter_map(|bytes| parse(bytes))
+            .filter(|address| id_of(address) == Some(teller.id))
+            .collect();
+        let known = self.entries.get(&teller.id);
+        if known.is_some_and(|known| known.is_own_word(&teller.id) && own.contains(&known.address)) {
+            return;
+        }
+        let _ = own.into_iter().find(|address| self.enter(address.clone(), teller, local, now));
+    }
+
+    /// Remembers an address that ends with a peer id, if there is room for one that this peer tells. What somebody says of
+    /// itself counts more than what others said of it.
     pub(crate) fn learn(&mut self, bytes: &[u8], teller: Teller, local: &PeerId, now: Instant) {
-        if bytes.len() > MAX_ADDRESS_BYTES {
-            return;
+        if let Some(address) = parse(bytes) {
+            self.enter(address, teller, local, now);
         }
-        let Ok(address) = Multiaddr::try_from(bytes.to_vec()) else { return };
-        let Some(Protocol::P2p(id)) = address.iter().last() else { return };
-        if id == *local || self.entries.contains_key(&id) || !self.has_room(&address, &teller) {
-            return;
-        }
-        if self.told >= MAX_ADDRESSES && !self.make_room() {
-            return;
-        }
-        self.told += 1;
-        self.from_teller.add(teller.id);
-        if let Some(subnet) = teller.subnet {
-            self.from_subnet.add(subnet);
-        }
-        match Subnet::of(&address) {
-            Some(subnet) => self.in_subnet.add(subnet),
-            None => {
-                self.names += 1;
-                self.names_from_teller.add(teller.id);
-            }
-        }
-        self.entries.insert(id, Known::new(address, Origin::Told(teller), now));
     }
 
-    /// Only what costs nothing to look up: peers make addresses up.
-    fn has_room(&self, address: &Multiaddr, teller: &Teller) -> bool {
-        let place = match Subnet::of(address) {
-            Some(subnet) => self.in_subnet.of(&subnet) < MAX_IN_SUBNET,
-            None => self.names < MAX_NAMES && self.names_from_teller.of(&teller.id) < MAX_NAMES_FROM_TELLER,
+    /// Whether the address is in the book now.
+    fn enter(&mut self, address: Multiaddr, teller: Teller, local: &PeerId, now: Instant) -> bool {
+        let Some(id) = id_of(&address).filter(|id| id != local) else { return false };
+        if self.entries.get(&id).is_some_and(|known| !known.gives_way(&address, &id, &teller, now)) {
+            return false;
+        }
+        let before = self.forget(&id);
+        let room =
+            self.shares.have_room(&address, &teller) && (self.shares.told < MAX_ADDRESSES || self.make_room(now));
+        match (room, before) {
+            (true, _) => self.insert(id, Known::new(address, Origin::Told(teller), now)),
+            (false, Some(before)) => self.insert(id, before),
+            (false, None) => {}
+        }
+        room
+    }
+
+    /// Forgets the address that has failed and waited longest, if there is one that was never answered, or not for long.
+    fn make_room(&mut self, now: Instant) -> bool {
+        let dead = |known: &&Known| {
+            known.failures > 0 && (!known.met || known.is_stale(now)) && matches!(known.origin, Origin::Told(_))
         };
-        place
-            && self.from_teller.of(&teller.id) < MAX_FROM_TELLER
-            && teller.subnet.is_none_or(|subnet| self.from_subnet.of(&subnet) < MAX_FROM_SUBNET)
-    }
-
-    /// Forgets the address that has failed and waited longest, if there is one that was never answered.
-    fn make_room(&mut self) -> bool {
-        let never_answered =
-            |known: &&Known| !known.met && known.failures > 0 && matches!(known.origin, Origin::Told(_));
-        let oldest =
-            self.entries.iter().filter(|(_, known)| never_answered(known)).min_by_key(|(_, known)| known.since);
+        let oldest = self.entries.iter().filter(|(_, known)| dead(known)).min_by_key(|(_, known)| known.since);
         let Some(id) = oldest.map(|(id, _)| *id) else { return false };
         self.forget(&id);
         true
     }
 
-    fn forget(&mut self, id: &PeerId) {
-        let Some(known) = self.entries.remove(id) else { return };
-        let Origin::Told(teller) = known.origin else { return };
-        self.told = self.told.saturating_sub(1);
-        self.from_teller.remove(&teller.id);
-        if let Some(subnet) = teller.subnet {
-            self.from_subnet.remove(&subnet);
+    fn insert(&mut self, id: PeerId, known: Known) {
+        if let Origin::Told(teller) = known.origin {
+            self.shares.add(&known.address, &teller);
         }
-        match Subnet::of(&known.address) {
-            Some(subnet) => self.in_subnet.remove(&subnet),
-            None => {
-                self.names = self.names.saturating_sub(1);
-                self.names_from_teller.remove(&teller.id);
-            }
-        }
+        self.entries.insert(id, known);
     }
 
-    /// A session with a peer began; `public`: its hello said that it is no validator.
-    pub(crate) fn met(&mut self, id: &PeerId, public: bool) {
-        if let Some(known) = self.entries.get_mut(id) {
+    fn forget(&mut self, id: &PeerId) -> Option<Known> {
+        let known = self.entries.remove(id)?;
+        if let Origin::Told(teller) = known.origin {
+            self.shares.remove(&known.address, &teller);
+        }
+        Some(known)
+    }
+
+    /// A session with a peer began; `public`: its hello said that it is no validator; `route`: where we dialled it, if we
+    /// did. What is known of an address holds for that address only: one that others told, and that the peer neither said
+    /// nor was reached at, stays as good as unknown.
+    pub(crate) fn met(&mut self, id: &PeerId, public: bool, route: Option<&Multiaddr>) {
+        let Some(known) = self.entries.get_mut(id) else { return };
+        let reached = route.is_some_and(|route| without_id(route) == without_id(&known.address));
+        if reached || !matches!(known.origin, Origin::Told(_)) || known.is_own_word(id) {
             known.met = true;
-            known.public = public;
+            known.reached |= reached;
             known.failures = 0;
+            known.failing_since = None;
             known.pause = FIRST_PAUSE;
         }
+        known.public = public && known.met;
     }
 
     /// The last connection to a peer ended: it is dialled again soon.
@@ -209,9 +178,10 @@ impl AddressBook {
     }
 
     /// A dial failed. What others told of and was never there is forgotten after a while.
-    pub(crate) fn failed(&mut self, id: &PeerId) {
+    pub(crate) fn failed(&mut self, id: &PeerId, now: Instant) {
         let Some(known) = self.entries.get_mut(id) else { return };
         known.failures = known.failures.saturating_add(1);
+        known.failing_since.get_or_insert(now);
         if !known.met && known.failures >= MAX_FAILURES && matches!(known.origin, Origin::Told(_)) {
             self.forget(id);
         }
@@ -255,7 +225,43 @@ impl AddressBook {
 impl Known {
     fn new(address: Multiaddr, origin: Origin, now: Instant) -> Self {
         let pause = FIRST_PAUSE;
-        Self { address, origin, public: false, met: false, failures: 0, pause, next: now, since: now }
+        Self {
+            address,
+            origin,
+            public: false,
+            met: false,
+            reached: false,
+            failures: 0,
+            failing_since: None,
+            pause,
+            next: now,
+            since: now,
+        }
+    }
+
+    /// Whether the peer itself told its address.
+    fn is_own_word(&self, id: &PeerId) -> bool {
+        matches!(self.origin, Origin::Told(teller) if teller.id == *id)
+    }
+
+    /// Whether nobody has answered for so long that anybody may tell another address.
+    fn is_stale(&self, now: Instant) -> bool {
+        self.failing_since.is_some_and(|since| now.saturating_duration_since(since) >= STALE)
+    }
+
+    /// Whether another address may take the place of this one. The peer's own word replaces what it said before, and what
+    /// others said, unless we went there and it answered: many do not know under which address the world sees them.
+    fn gives_way(&self, address: &Multiaddr, id: &PeerId, teller: &Teller, now: Instant) -> bool {
+        if !matches!(self.origin, Origin::Told(_)) {
+            return false;
+        }
+        if teller.id != *id {
+            return self.met && self.is_stale(now);
+        }
+        if self.is_own_word(id) {
+            return self.address != *address;
+        }
+        self.address == *address || !self.reached || self.failures > 0
     }
 
     fn dialled(&mut self, now: Instant) -> Multiaddr {
@@ -270,120 +276,22 @@ impl Known {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The address in such bytes, if they are few enough.
+fn parse(bytes: &[u8]) -> Option<Multiaddr> {
+    (bytes.len() <= MAX_ADDRESS_BYTES).then(|| Multiaddr::try_from(bytes.to_vec()).ok())?
+}
 
-    fn teller(octet: u8) -> Teller {
-        Teller { id: PeerId::random(), subnet: Some(Subnet::of_ip([192, 168, octet, 1].into())) }
-    }
-
-    /// A made-up peer at an address without its identity.
-    fn made_up(text: &str) -> (PeerId, Vec<u8>) {
-        let id = PeerId::random();
-        let address: Multiaddr = format!("{text}/p2p/{id}").parse().unwrap();
-        (id, address.to_vec())
-    }
-
-    fn learn(book: &mut AddressBook, text: &str, teller: Teller) -> Option<PeerId> {
-        let (id, bytes) = made_up(text);
-        book.learn(&bytes, teller, &PeerId::random(), Instant::now());
-        book.entries.contains_key(&id).then_some(id)
-    }
-
-    #[test]
-    fn a_teller_a_subnet_and_names_have_their_share() {
-        let mut book = AddressBook::new();
-        let liar = teller(0);
-        let count = |book: &mut AddressBook, teller: Teller, text: &dyn Fn(u32) -> String| {
-            (0..300).filter(|index| learn(book, &text(*index), teller).is_some()).count()
-        };
-        let anywhere = |index: u32| format!("/ip4/11.{}.{}.1/tcp/1", index / 250, index % 250);
-        assert_eq!(count(&mut book, liar, &anywhere), MAX_FROM_TELLER, "of one teller");
-        for _ in 0..20 {
-            count(&mut book, Teller { id: PeerId::random(), ..liar }, &anywhere);
-        }
-        assert_eq!(book.entries.len(), MAX_FROM_SUBNET, "of many tellers in one subnet");
-        let mut book = AddressBook::new();
-        for octet in 0..10 {
-            count(&mut book, teller(octet), &|index| format!("/ip4/10.0.0.{}/tcp/1", index % 250));
-        }
-        assert_eq!(book.entries.len(), MAX_IN_SUBNET, "in one subnet");
-        let name = |index: u32| format!("/dns4/n{index}.example/tcp/1");
-        assert_eq!(count(&mut book, teller(20), &name), MAX_NAMES_FROM_TELLER, "names of one teller");
-        for octet in 21..100 {
-            count(&mut book, teller(octet), &name);
-        }
-        assert_eq!(book.names, MAX_NAMES);
-        assert!(learn(&mut book, "/ip4/12.0.0.1/tcp/1", teller(200)).is_some(), "there is room for others");
-    }
-
-    #[test]
-    fn a_full_book_forgets_what_never_answered_and_keeps_what_did() {
-        let mut book = AddressBook::new();
-        let mut ids = Vec::new();
-        for index in 0..MAX_ADDRESSES as u32 {
-            let text = format!("/ip4/13.{}.{}.1/tcp/1", index / 250, index % 250);
-            let from =
-                Teller { id: PeerId::random(), subnet: Some(Subnet::of_ip([20, 0, (index / 100) as u8, 1].into())) };
-            ids.push(learn(&mut book, &text, from).unwrap());
-        }
-        assert_eq!(learn(&mut book, "/ip4/14.0.0.1/tcp/1", teller(1)), None, "nothing is known to be dead");
-        for id in &ids[..10] {
-            book.met(id, true);
-        }
-        for id in &ids[..20] {
-            book.failed(id);
-        }
-        for index in 0..10 {
-            assert!(learn(&mut book, &format!("/ip4/14.0.{index}.1/tcp/1"), teller(1)).is_some());
-        }
-        assert_eq!(learn(&mut book, "/ip4/14.0.99.1/tcp/1", teller(1)), None);
-        assert!(ids[..10].iter().all(|id| book.entries.contains_key(id)), "those that have answered are kept");
-        assert!(ids[10..20].iter().all(|id| !book.entries.contains_key(id)));
-        for _ in 0..MAX_FAILURES {
-            book.failed(&ids[30]);
-        }
-        assert!(!book.entries.contains_key(&ids[30]), "what never answers is forgotten");
-        assert_eq!(book.entries.len(), book.told);
-    }
-
-    #[test]
-    fn persistent_peers_are_always_dialled_and_strangers_few_at_a_time() {
-        let mut book = AddressBook::new();
-        let now = Instant::now();
-        let own = PeerId::random();
-        book.add_persistent(own, "/ip4/10.0.0.1/tcp/1".parse().unwrap(), now);
-        for octet in 0..20 {
-            learn(&mut book, &format!("/ip4/15.0.{octet}.1/tcp/1"), teller(octet)).unwrap();
-        }
-        let later = Instant::now();
-        let due = book.due(8, |_| false, later);
-        assert_eq!(due.len(), 9);
-        assert_eq!(due[0].0, own);
-        assert!(book.due(0, |_| false, later).is_empty(), "it was dialled this moment");
-        let due = book.due(0, |_| false, later + Duration::from_secs(60));
-        assert_eq!(due.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [own]);
-        for _ in 0..100 {
-            book.failed(&own);
-        }
-        assert!(book.entries.contains_key(&own));
-    }
-
-    #[test]
-    fn an_address_is_told_when_its_peer_has_said_that_it_is_no_validator() {
-        let mut book = AddressBook::new();
-        let now = Instant::now();
-        let own = PeerId::random();
-        book.add_persistent(own, "/ip4/10.0.0.1/tcp/1".parse().unwrap(), now);
-        let stranger = learn(&mut book, "/ip4/15.0.0.1/tcp/1", teller(0)).unwrap();
-        assert!(book.to_tell(|_| false).is_empty());
-        book.met(&own, false);
-        assert!(book.to_tell(|_| false).is_empty(), "a validator");
-        book.met(&stranger, true);
-        assert_eq!(book.to_tell(|_| false).len(), 1);
-        assert!(book.to_tell(|id| *id == stranger).is_empty());
-        book.met(&own, true);
-        assert_eq!(book.to_tell(|_| false).len(), 2);
+/// The identity with which an address ends.
+fn id_of(address: &Multiaddr) -> Option<PeerId> {
+    match address.iter().last() {
+        Some(Protocol::P2p(id)) => Some(id),
+        _ => None,
     }
 }
+
+fn without_id(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //! Places are counted apart for connections that come and those that we open, so that strangers at the door do not keep us
 //! from going out. The operator's own peers need no place.
 
-use crate::standing::Rate;
-use crate::subnet::{Subnet, SubnetRates, ip_of};
+use crate::door::Door;
+use crate::subnet::{Subnet, ip_of};
 use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::swarm::{
@@ -17,13 +17,8 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Instant;
+use tokio::sync::mpsc;
 
-/// Handshakes in work that others began.
-const HALF_OPEN: usize = 64;
-/// Of them, from one subnet.
-const HALF_OPEN_IN_SUBNET: usize = 16;
-/// The same from addresses of our own peers, which need no other place.
-const HALF_OPEN_EXPECTED: usize = 64;
 /// Dials of strangers in work.
 const DIALS: usize = 32;
 /// Connections of one stranger, and of one of our own peers, which may have left dead ones behind.
@@ -31,10 +26,6 @@ const CONNECTIONS_EACH: usize = 3;
 const CONNECTIONS_OWN: usize = 16;
 /// Strangers beyond the places for peers that may be about to say hello.
 const WITHOUT_HELLO: usize = 32;
-/// Handshakes that others may begin: each costs about half a millisecond.
-const HANDSHAKES: Rate = Rate { interval_ms: 250, burst: 32 };
-const ALL_HANDSHAKES: Rate = Rate { interval_ms: 10, burst: 256 };
-
 /// Why a connection is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -68,12 +59,6 @@ pub(crate) struct Places {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct HalfOpen {
-    subnet: Option<Subnet>,
-    expected: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
 struct Connected {
     peer: PeerId,
     subnet: Option<Subnet>,
@@ -85,30 +70,29 @@ pub(crate) struct Admission {
     places: Places,
     /// The operator's own peers.
     own: HashSet<PeerId>,
-    /// Where they are expected to come from.
-    expected: HashSet<IpAddr>,
-    half_open: HashMap<ConnectionId, HalfOpen>,
+    /// Where those of them are that the operator gives by name, as often as they are looked up.
+    named: mpsc::Receiver<HashSet<IpAddr>>,
+    door: Door,
     dials: HashSet<ConnectionId>,
     connected: HashMap<ConnectionId, Connected>,
-    handshakes: SubnetRates,
     start: Instant,
 }
 
 impl Admission {
-    /// `own`: peers that need no place; `addresses`: where they are.
+    /// `own`: peers that need no place; `addresses`: where they are; `named`: where those are that are given by name.
     pub(crate) fn new<'a>(
         places: Places,
         own: HashSet<PeerId>,
         addresses: impl Iterator<Item = &'a Multiaddr>,
+        named: mpsc::Receiver<HashSet<IpAddr>>,
     ) -> Self {
         Self {
             places,
+            named,
+            door: Door::new(own.len(), addresses.filter_map(ip_of).collect()),
             own,
-            expected: addresses.filter_map(ip_of).collect(),
-            half_open: HashMap::new(),
             dials: HashSet::new(),
             connected: HashMap::new(),
-            handshakes: SubnetRates::new(HANDSHAKES, ALL_HANDSHAKES, 0),
             start: Instant::now(),
         }
     }
@@ -120,30 +104,6 @@ impl Admission {
 
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Before the handshake: all that is known is where it comes from.
-    fn knock(&mut self, address: &Multiaddr) -> Result<HalfOpen, Refusal> {
-        let subnet = Subnet::of(address);
-        let expected = ip_of(address).is_some_and(|ip| self.expected.contains(&ip));
-        let alike = self.half_open.values().filter(|other| other.expected == expected);
-        if expected {
-            return if alike.count() < HALF_OPEN_EXPECTED {
-                Ok(HalfOpen { subnet, expected })
-            } else {
-                Err(Refusal::HalfOpen)
-            };
-        }
-        let (all, neighbours) =
-            alike.fold((0, 0), |(all, near), other| (all + 1, near + usize::from(other.subnet == subnet)));
-        if all >= HALF_OPEN || (subnet.is_some() && neighbours >= HALF_OPEN_IN_SUBNET) {
-            return Err(Refusal::HalfOpen);
-        }
-        let now = self.now();
-        if !self.handshakes.take(subnet, now) {
-            return Err(Refusal::Handshakes);
-        }
-        Ok(HalfOpen { subnet, expected })
     }
 
     /// After the handshake: it is known who it is.
@@ -163,9 +123,9 @@ impl Admission {
             let others = self.connected.values().filter(|other| other.peer != *peer && !self.own.contains(&other.peer));
             others.filter(|other| wanted(other)).map(|other| other.peer).collect::<HashSet<_>>().len()
         };
-        if let Some(subnet) = Subnet::of(address)
-            && others(&|other| other.subnet == Some(subnet)) >= self.places.in_subnet
-        {
+        // Names are of one subnet: who gives us many of them has all that they stand for.
+        let subnet = Subnet::of(address);
+        if others(&|other| other.subnet == subnet) >= self.places.in_subnet {
             return Err(Refusal::Subnet);
         }
         let places = if inbound { self.places.inbound } else { self.places.outbound };
@@ -186,9 +146,8 @@ impl NetworkBehaviour for Admission {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let half_open = self.knock(remote).map_err(ConnectionDenied::new)?;
-        self.half_open.insert(connection, half_open);
-        Ok(())
+        let now = self.now();
+        self.door.knock(connection, remote, now).map_err(ConnectionDenied::new)
     }
 
     fn handle_established_inbound_connection(
@@ -198,7 +157,7 @@ impl NetworkBehaviour for Admission {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.half_open.remove(&connection);
+        self.door.leave(connection);
         self.enter(&peer, remote, true).map_err(ConnectionDenied::new)?;
         Ok(dummy::ConnectionHandler)
     }
@@ -239,10 +198,7 @@ impl NetworkBehaviour for Admission {
                 if self.is_own(&event.peer_id)
                     && let Some(ip) = ip_of(address)
                 {
-                    // It may come from there again, whether the operator named the address or not.
-                    if self.expected.len() < self.own.len().saturating_mul(4) {
-                        self.expected.insert(ip);
-                    }
+                    self.door.seen(ip);
                 }
                 let inbound = matches!(event.endpoint, ConnectedPoint::Listener { .. });
                 let connected = Connected { peer: event.peer_id, subnet: Subnet::of(address), inbound };
@@ -255,7 +211,7 @@ impl NetworkBehaviour for Admission {
                 self.dials.remove(&event.connection_id);
             }
             FromSwarm::ListenFailure(event) => {
-                self.half_open.remove(&event.connection_id);
+                self.door.leave(event.connection_id);
             }
             _ => {}
         }
@@ -265,7 +221,10 @@ impl NetworkBehaviour for Admission {
         match event {}
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        while let Poll::Ready(Some(ips)) = self.named.poll_recv(cx) {
+            self.door.resolved(ips);
+        }
         Poll::Pending
     }
 }
@@ -278,6 +237,10 @@ mod tests {
 
     fn address(subnet: u8, host: u8) -> Multiaddr {
         format!("/ip4/10.0.{subnet}.{host}/tcp/1").parse().unwrap()
+    }
+
+    fn admission(places: Places, own: HashSet<PeerId>, addresses: &[Multiaddr]) -> Admission {
+        Admission::new(places, own, addresses.iter(), mpsc::channel(1).1)
     }
 
     fn connect(admission: &mut Admission, peer: PeerId, address: &Multiaddr, inbound: bool) -> Result<(), Refusal> {
@@ -295,7 +258,7 @@ mod tests {
     #[test]
     fn strangers_take_neither_the_places_of_one_another_nor_those_of_our_own_peers() {
         let own = PeerId::random();
-        let mut admission = Admission::new(PLACES, HashSet::from([own]), [address(9, 1)].iter());
+        let mut admission = admission(PLACES, HashSet::from([own]), &[address(9, 1)]);
         assert_eq!(strangers(&mut admission, 0, true), 8, "of one subnet");
         let inbound: usize = (1..20).map(|subnet| strangers(&mut admission, subnet, true)).sum();
         assert_eq!(8 + inbound, 10 + WITHOUT_HELLO, "all that come");
@@ -309,7 +272,7 @@ mod tests {
     #[test]
     fn one_peer_has_few_connections() {
         let own = PeerId::random();
-        let mut admission = Admission::new(PLACES, HashSet::from([own]), std::iter::empty());
+        let mut admission = admission(PLACES, HashSet::from([own]), &[]);
         let stranger = PeerId::random();
         let count = |admission: &mut Admission, peer| {
             (0..100).filter(|_| connect(admission, peer, &address(0, 1), true).is_ok()).count()
@@ -322,30 +285,36 @@ mod tests {
     fn who_takes_its_own_peers_only_refuses_others_that_come() {
         let own = PeerId::random();
         let places = Places { strangers: false, ..PLACES };
-        let mut admission = Admission::new(places, HashSet::from([own]), std::iter::empty());
+        let mut admission = admission(places, HashSet::from([own]), &[]);
         assert_eq!(connect(&mut admission, PeerId::random(), &address(0, 1), true), Err(Refusal::Stranger));
         assert_eq!(connect(&mut admission, own, &address(0, 1), true), Ok(()));
     }
 
     #[test]
-    fn handshakes_are_bounded_for_a_subnet_and_in_all_but_not_for_our_own_peers() {
-        let mut admission = Admission::new(PLACES, HashSet::new(), [address(9, 1)].iter());
-        let mut next = 0;
-        let mut knock = |admission: &mut Admission, from: &Multiaddr| match admission.knock(from) {
-            Ok(half_open) => {
-                next += 1;
-                admission.half_open.insert(ConnectionId::new_unchecked(next), half_open);
-                true
-            }
-            Err(_) => false,
+    fn names_are_one_subnet() {
+        let mut admission = admission(PLACES, HashSet::new(), &[]);
+        let named = |index: usize| format!("/dns4/n{index}.example/tcp/1").parse().unwrap();
+        let taken = (0..100).filter(|index| connect(&mut admission, PeerId::random(), &named(*index), false).is_ok());
+        assert_eq!(taken.count(), PLACES.in_subnet);
+        assert_eq!(connect(&mut admission, PeerId::random(), &address(0, 1), false), Ok(()));
+    }
+
+    #[test]
+    fn own_peers_are_expected_where_their_names_say_that_they_are() {
+        let (sender, receiver) = mpsc::channel(1);
+        let mut admission = Admission::new(PLACES, HashSet::from([PeerId::random()]), std::iter::empty(), receiver);
+        let knocks = |admission: &mut Admission| {
+            let knock = |index: &usize| {
+                let connection = ConnectionId::new_unchecked(*index);
+                let taken = admission.handle_pending_inbound_connection(connection, &address(0, 9), &address(0, 1));
+                admission.door.leave(connection);
+                taken.is_ok()
+            };
+            (0..1_000).filter(knock).count()
         };
-        assert_eq!((0..100).filter(|_| knock(&mut admission, &address(0, 1))).count(), HALF_OPEN_IN_SUBNET);
-        let others: usize =
-            (10..30).map(|subnet| (0..100).filter(|_| knock(&mut admission, &address(subnet, 1))).count()).sum();
-        assert_eq!(HALF_OPEN_IN_SUBNET + others, HALF_OPEN);
-        assert!(knock(&mut admission, &address(9, 1)), "where an own peer is expected from");
-        admission.half_open.clear();
-        let finished = (0..1_000).filter(|_| admission.knock(&address(0, 1)).is_ok()).count();
-        assert!(finished <= 20, "those that end at once are bounded in time: {finished}");
+        assert!(knocks(&mut admission) < 100);
+        sender.try_send(HashSet::from([IpAddr::from([10, 0, 0, 1])])).unwrap();
+        assert!(admission.poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        assert_eq!(knocks(&mut admission), 1_000);
     }
 }

@@ -57,7 +57,7 @@ impl Service {
         }
         for id in silent {
             tracing::debug!(peer = %id, "no hello in time");
-            self.book.failed(&id);
+            self.book.failed(&id, Instant::now());
             let _ = self.swarm.disconnect_peer_id(id);
         }
     }
@@ -146,7 +146,7 @@ impl Service {
         }
         let theirs: String = speaks.chars().take(64).collect();
         tracing::warn!(peer = %id, theirs, ours = IDENTIFY, "peer refused: it speaks another version");
-        self.book.failed(&id);
+        self.book.failed(&id, Instant::now());
         let _ = self.swarm.disconnect_peer_id(id);
     }
 }

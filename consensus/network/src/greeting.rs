@@ -11,11 +11,11 @@ use crate::service::{Service, Session};
 use crate::session::{self, HELLO_TIMEOUT, SessionKey, exchange_hello};
 use crate::setup::GOSSIP;
 use crate::standing::Rate;
+use crate::streams::{OpenError, Opener};
 use crate::subnet::{Subnet, SubnetRates};
 use crate::{Error, Multiaddr};
 use alloy_primitives::Address;
 use libp2p::{PeerId, Stream};
-use libp2p_stream::OpenStreamError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,11 +98,11 @@ impl Service {
         if let Some(link) = self.links.get_mut(&peer) {
             link.hellos += 1;
         }
-        let (hello, mut control, opened) = (self.hello.clone(), self.control.clone(), self.opened.clone());
+        let (hello, opener, opened) = (self.hello.clone(), self.opener.clone(), self.opened.clone());
         tokio::spawn(async move {
             let result = match stream {
                 Some(mut stream) => exchange_hello(&mut stream, &hello).await.map(|theirs| (stream, theirs)),
-                None => open_and_exchange(&mut control, peer, &hello).await,
+                None => open_and_exchange(&opener, peer, &hello).await,
             };
             let _ = opened.send(Box::new(Opened { peer, result })).await;
         });
@@ -113,6 +113,10 @@ impl Service {
         let Opened { peer: id, result } = opened;
         if let Some(link) = self.links.get_mut(&id) {
             link.hellos = link.hellos.saturating_sub(1);
+        }
+        if self.router.is_banned(&id, self.now()) {
+            // By another stream, which it opened before. Its connections are being closed.
+            return;
         }
         let checked = result.and_then(|(stream, hello)| {
             hello.check(&self.hello)?;
@@ -141,7 +145,7 @@ impl Service {
             let number = self.router.number_of(&id, now);
             let _ = self.router.rejected(number, now);
         }
-        self.book.failed(&id);
+        self.book.failed(&id, Instant::now());
         let _ = self.swarm.disconnect_peer_id(id);
     }
 
@@ -152,9 +156,10 @@ impl Service {
         }
         let others = || self.sessions.values().filter(|other| other.info.id != *id && !self.is_own(&other.info.id));
         let places = if outbound { self.config.target_peers } else { self.config.max_peers };
+        // Names are of one subnet: who gives us many of them has all that they stand for.
         let neighbours = others().filter(|other| other.subnet == subnet).count();
         others().filter(|other| other.info.outbound == outbound).count() < places
-            && (subnet.is_none() || neighbours < self.config.max_peers_per_subnet)
+            && neighbours < self.config.max_peers_per_subnet
     }
 
     async fn begin_session(&mut self, id: PeerId, stream: Stream, hello: Hello, validator: Option<Address>) {
@@ -172,13 +177,16 @@ impl Service {
         self.close_session(peer).await;
         self.router.add_peer(peer, id, own, now);
         let greet = self.router.may_greet(peer, now) && (own || self.greetings.greetings.take(subnet, now));
-        let info = peer_info(peer, id, &address, outbound, &hello, validator);
+        let mut info = peer_info(peer, id, &address, outbound, &hello, validator);
+        if own {
+            info.neighbourhood = OWN_NEIGHBOURHOOD | peer;
+        }
         tracing::info!(peer = %id, address = info.address, role = info.role, height = info.height, "peer connected");
         let outbox = Arc::new(Outbox::default());
         let key = SessionKey { peer, session: self.next_session };
         self.next_session += 1;
-        session::spawn(key, id, stream, Arc::clone(&outbox), self.session_events.clone());
-        self.note_addresses(id, &hello, subnet);
+        session::spawn(key, id, stream, self.inflow_of(&id), Arc::clone(&outbox), self.session_events.clone());
+        self.note_addresses(id, &hello, subnet, outbound.then_some(&address));
         let height = info.height;
         let session = Session {
             number: key.session,
@@ -201,19 +209,15 @@ impl Service {
         let _ = self.incoming.send(Incoming::Status { peer, height }).await;
     }
 
-    /// A peer says where it is; nobody learns from us where a validator is.
-    fn note_addresses(&mut self, id: PeerId, hello: &Hello, subnet: Option<Subnet>) {
+    /// A peer says where it is, and we know where we went; nobody learns from us where a validator is.
+    fn note_addresses(&mut self, id: PeerId, hello: &Hello, subnet: Option<Subnet>, route: Option<&Multiaddr>) {
         const VALIDATOR: u8 = 0;
         let public = hello.role != VALIDATOR && !self.private.contains(&id);
         if public {
             let local = *self.swarm.local_peer_id();
-            for address in &hello.addresses {
-                if ends_with(address, &id) {
-                    self.book.learn(address, Teller { id, subnet }, &local, Instant::now());
-                }
-            }
+            self.book.introduce(&hello.addresses, Teller { id, subnet }, &local, Instant::now());
         }
-        self.book.met(&id, public);
+        self.book.met(&id, public, route);
     }
 
     /// A stream ended.
@@ -224,7 +228,7 @@ impl Service {
     }
 
     /// Ends a session, if there is one. Returns whose it was.
-    async fn close_session(&mut self, peer: PeerId64) -> Option<PeerId> {
+    pub(crate) async fn close_session(&mut self, peer: PeerId64) -> Option<PeerId> {
         let session = self.sessions.remove(&peer)?;
         session.outbox.close();
         self.router.remove_peer(peer);
@@ -248,11 +252,8 @@ impl Service {
     }
 }
 
-/// Whether an address ends with an identity: a peer may introduce itself, and nobody else, with its hello.
-fn ends_with(address: &[u8], id: &PeerId) -> bool {
-    Multiaddr::try_from(address.to_vec())
-        .is_ok_and(|address| address.iter().last() == Some(libp2p::multiaddr::Protocol::P2p(*id)))
-}
+/// Added to an own peer's number, so that it is no subnet's.
+const OWN_NEIGHBOURHOOD: u64 = 1 << 63;
 
 fn peer_info(
     peer: PeerId64,
@@ -266,6 +267,7 @@ fn peer_info(
         peer,
         id,
         address: address.to_string(),
+        neighbourhood: Subnet::of(address).map_or(0, Subnet::number),
         agent: String::from_utf8_lossy(&hello.agent).chars().take(64).collect(),
         height: hello.height,
         role: match hello.role {
@@ -283,19 +285,15 @@ fn peer_info(
 
 /// Opens the stream and exchanges hellos. The other side may be too busy to take the stream, or may not take a further one
 /// so soon: the pauses keep to the rate that it allows.
-async fn open_and_exchange(
-    control: &mut libp2p_stream::Control,
-    peer: PeerId,
-    ours: &Hello,
-) -> Result<(Stream, Hello), Error> {
+async fn open_and_exchange(opener: &Opener, peer: PeerId, ours: &Hello) -> Result<(Stream, Hello), Error> {
     const PAUSES_MS: [u64; 4] = [0, 700, 1_400, 2_100];
     const IDENTIFIED: Duration = Duration::from_secs(1);
     let mut result = Err(Error::Connection("no stream".into()));
     for pause in PAUSES_MS {
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        result = match tokio::time::timeout(HELLO_TIMEOUT, control.open_stream(peer, GOSSIP)).await {
+        result = match tokio::time::timeout(HELLO_TIMEOUT, opener.open(peer)).await {
             Ok(Ok(mut stream)) => exchange_hello(&mut stream, ours).await.map(|hello| (stream, hello)),
-            Ok(Err(OpenStreamError::UnsupportedProtocol(_))) => {
+            Ok(Err(OpenError::Unsupported)) => {
                 // What it speaks instead, it says by itself.
                 tokio::time::sleep(IDENTIFIED).await;
                 let (got, ours) = ("another or none".to_owned(), GOSSIP.to_string());

@@ -1,5 +1,6 @@
 //! How the node holds the network: what it can say, and what it hears.
 
+use crate::inflow::Ticket;
 use crate::lane::Lane;
 use crate::router::{PeerId64, Verdict};
 use alloy_primitives::{Address, B256};
@@ -31,8 +32,8 @@ pub enum Incoming {
         peer: PeerId64,
         /// Its lane.
         lane: Lane,
-        /// Its number.
-        number: u64,
+        /// What the verdict is given for.
+        number: Ticket,
         /// The bytes.
         bytes: Vec<u8>,
     },
@@ -72,6 +73,8 @@ pub struct PeerInfo {
     pub id: PeerId,
     /// Address of the connection.
     pub address: String,
+    /// The same number for all strangers of one subnet; the operator's own peers have one each.
+    pub neighbourhood: u64,
     /// Program and version.
     pub agent: String,
     /// Height it last told.
@@ -92,11 +95,29 @@ pub struct PeerInfo {
 pub(crate) enum Command {
     Broadcast(Lane, Arc<[u8]>),
     Send(PeerId64, Lane, Arc<[u8]>),
-    Verdict { peer: PeerId64, lane: Lane, number: u64, bytes: Arc<[u8]>, verdict: Verdict },
+    Verdict {
+        peer: PeerId64,
+        lane: Lane,
+        number: Ticket,
+        bytes: Arc<[u8]>,
+        verdict: Verdict,
+    },
+    /// A message was dropped without a verdict.
+    Unjudged(u64),
     Fault(PeerId64, String),
-    Request { peer: PeerId64, tag: u64, bytes: Vec<u8> },
-    Respond { id: RequestId, bytes: Vec<u8> },
-    Status { height: u64, hash: B256 },
+    Request {
+        peer: PeerId64,
+        tag: u64,
+        bytes: Vec<u8>,
+    },
+    Respond {
+        id: RequestId,
+        bytes: Vec<u8>,
+    },
+    Status {
+        height: u64,
+        hash: B256,
+    },
     Peers(tokio::sync::oneshot::Sender<Vec<PeerInfo>>),
 }
 
@@ -127,7 +148,7 @@ impl NetworkHandle {
     }
 
     /// Judges a message: it is passed on, or not, or its sender is blamed.
-    pub fn verdict(&self, peer: PeerId64, lane: Lane, number: u64, bytes: impl Into<Arc<[u8]>>, verdict: Verdict) {
+    pub fn verdict(&self, peer: PeerId64, lane: Lane, number: Ticket, bytes: impl Into<Arc<[u8]>>, verdict: Verdict) {
         let _ = self.commands.send(Command::Verdict { peer, lane, number, bytes: bytes.into(), verdict });
     }
 

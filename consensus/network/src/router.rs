@@ -120,6 +120,11 @@ impl<S: BuildHasher> Router<S> {
         self.identities.number_of(id, now_ms)
     }
 
+    /// Whose number this is; none when it has been forgotten.
+    pub fn id_of(&self, peer: PeerId64) -> Option<PeerId> {
+        self.identities.get(peer).map(|standing| standing.id)
+    }
+
     /// An identity is never banned and never forgotten.
     pub fn protect(&mut self, id: &PeerId, now_ms: u64) {
         self.identities.protect(id, now_ms);
@@ -164,7 +169,7 @@ impl<S: BuildHasher> Router<S> {
         self.identities.get_mut(peer).is_some_and(|standing| standing.greetings.take(GREETINGS, now_ms))
     }
 
-    /// Bytes arrived. What is known already costs a peer nothing but its bytes.
+    /// Bytes arrived. What is known already costs a peer nothing but its bytes, which are counted as a few hundred at least.
     pub fn arrived(&mut self, peer: PeerId64, lane: Lane, bytes: &[u8], now_ms: u64) -> Arrival {
         if !self.connected.contains(&peer) {
             return Arrival::Duplicate;

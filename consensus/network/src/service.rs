@@ -7,12 +7,14 @@ use crate::control::Control;
 use crate::greeting::{Greetings, Opened};
 use crate::handle::{Command, Incoming, PeerInfo};
 use crate::hello::Hello;
+use crate::inflow::{Inflow, Place, Ticket};
 use crate::lane::Lane;
 use crate::outbox::Outbox;
 use crate::requests::Requests;
 use crate::router::{Arrival, Consequence, Judged, PeerId64, Router, Verdict};
 use crate::session::{SessionEvent, SessionKey};
 use crate::setup::{Behaviour, BehaviourEvent};
+use crate::streams::Opener;
 use crate::subnet::Subnet;
 use crate::transactions::TransactionSender;
 use alloy_primitives::Bytes;
@@ -57,12 +59,20 @@ pub(crate) struct Link {
     /// Since when there has been no session.
     pub(crate) silent_since: Instant,
     pub(crate) closing: bool,
+    /// What comes of its sessions.
+    pub(crate) inflow: Arc<Inflow>,
 }
 
 impl Link {
     fn new() -> Self {
-        let silent_since = Instant::now();
-        Self { connections: Vec::new(), hellos: 0, wants_stream: false, silent_since, closing: false }
+        Self {
+            connections: Vec::new(),
+            hellos: 0,
+            wants_stream: false,
+            silent_since: Instant::now(),
+            closing: false,
+            inflow: Arc::default(),
+        }
     }
 
     /// Where the peer is, and whether we went there.
@@ -85,7 +95,7 @@ pub(crate) struct Service {
     pub(crate) config: NetworkConfig,
     pub(crate) domain: SigningDomain,
     pub(crate) swarm: Swarm<Behaviour>,
-    pub(crate) control: libp2p_stream::Control,
+    pub(crate) opener: Opener,
     pub(crate) router: Router<RandomState>,
     pub(crate) start: Instant,
     pub(crate) hello: Hello,
@@ -104,6 +114,8 @@ pub(crate) struct Service {
     pub(crate) requests: Requests,
     pub(crate) incoming: mpsc::Sender<Incoming>,
     pub(crate) transactions: TransactionSender,
+    /// For messages that are dropped without a verdict. Weak: it does not keep the service running.
+    pub(crate) unjudged: mpsc::WeakUnboundedSender<Command>,
     pub(crate) listening: Arc<RwLock<Vec<Multiaddr>>>,
 }
 
@@ -116,7 +128,7 @@ impl Service {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.on_command(command),
+                    Some(command) => self.on_command(command).await,
                     // Every handle is gone: the node is stopping.
                     None => return,
                 },
@@ -139,7 +151,7 @@ impl Service {
         self.swarm.behaviour().admission.is_own(id)
     }
 
-    fn on_command(&mut self, command: Command) {
+    async fn on_command(&mut self, command: Command) {
         match command {
             Command::Broadcast(lane, bytes) => {
                 self.router.published(lane, &bytes);
@@ -151,22 +163,12 @@ impl Service {
                 }
             }
             Command::Verdict { peer, lane, number, bytes, verdict } => {
-                if let Verdict::Reject(reason) = &verdict {
-                    tracing::debug!(peer, lane = lane.name(), reason, "message rejected");
-                }
-                match self.router.judged(peer, number, &verdict, self.now()) {
-                    Judged::Nothing => {}
-                    Judged::Forward(peers) => {
-                        for session in peers.iter().filter_map(|peer| self.sessions.get(peer)) {
-                            session.outbox.push(lane, Arc::clone(&bytes));
-                        }
-                    }
-                    Judged::Disconnect => self.disconnect(peer, "its messages are not valid"),
-                }
+                self.on_verdict(peer, lane, number, &bytes, &verdict).await;
             }
+            Command::Unjudged(number) => self.router.forget(number),
             Command::Fault(peer, reason) => {
                 if self.router.rejected(peer, self.now()) == Consequence::Disconnect {
-                    self.disconnect(peer, &reason);
+                    self.disconnect(peer, &reason).await;
                 }
             }
             Command::Request { peer, tag, bytes } => self.ask(peer, tag, bytes),
@@ -188,32 +190,70 @@ impl Service {
         }
     }
 
+    /// The ticket's place is free when all has been drawn from the verdict: until its sender is banned, no more of it is
+    /// judged than has places.
+    async fn on_verdict(&mut self, peer: PeerId64, lane: Lane, ticket: Ticket, bytes: &Arc<[u8]>, verdict: &Verdict) {
+        if let Verdict::Reject(reason) = verdict {
+            tracing::debug!(peer, lane = lane.name(), reason, "message rejected");
+        }
+        match self.router.judged(peer, ticket.number(), verdict, self.now()) {
+            Judged::Nothing => {}
+            Judged::Forward(peers) => {
+                for session in peers.iter().filter_map(|peer| self.sessions.get(peer)) {
+                    session.outbox.push(lane, Arc::clone(bytes));
+                }
+            }
+            Judged::Disconnect => {
+                // It may be gone, or be here by another connection: what it said is void all the same.
+                ticket.void_sender();
+                self.disconnect(peer, "its messages are not valid").await;
+            }
+        }
+        let _ = ticket.close();
+    }
+
     fn send_to_all(&self, lane: Lane, bytes: &Arc<[u8]>) {
         for session in self.sessions.values() {
             session.outbox.push(lane, Arc::clone(bytes));
         }
     }
 
-    fn disconnect(&mut self, peer: PeerId64, reason: &str) {
-        if let Some(session) = self.sessions.get(&peer) {
-            tracing::warn!(peer = %session.info.id, reason, "peer disconnected for its faults");
-            session.outbox.close();
-            let _ = self.swarm.disconnect_peer_id(session.info.id);
+    /// Ends a peer's session and connections. What came of it and waits is void at once: closing takes its time, and it
+    /// has said more meanwhile.
+    async fn disconnect(&mut self, peer: PeerId64, reason: &str) {
+        for ticket in self.transactions.remove(peer) {
+            self.router.forget(ticket.close());
         }
+        let Some(id) = self.router.id_of(peer) else { return };
+        if let Some(link) = self.links.get_mut(&id) {
+            // Should it come back before the last connection is closed, what it says then is taken.
+            std::mem::take(&mut link.inflow).void();
+            link.closing = true;
+        }
+        let _ = self.swarm.disconnect_peer_id(id);
+        if self.close_session(peer).await.is_some() {
+            tracing::warn!(peer = %id, reason, "peer disconnected for its faults");
+            self.book.lost(&id, Instant::now());
+        }
+    }
+
+    /// The way in of a peer's sessions.
+    pub(crate) fn inflow_of(&self, id: &PeerId) -> Arc<Inflow> {
+        self.links.get(id).map(|link| Arc::clone(&link.inflow)).unwrap_or_default()
     }
 
     async fn on_session(&mut self, event: SessionEvent) {
         match event {
-            SessionEvent::Frame { from, lane, bytes } => {
+            SessionEvent::Frame { from, lane, bytes, place } => {
                 if self.is_current(from) {
-                    self.on_frame(from.peer, lane, bytes).await;
+                    self.on_frame(from.peer, lane, bytes, place).await;
                 }
             }
             SessionEvent::Ended { from, error } => {
                 if let Some(Error::Protocol(reason)) = &error
                     && self.router.protocol_fault(from.peer, self.now()) == Consequence::Disconnect
                 {
-                    self.disconnect(from.peer, reason);
+                    self.disconnect(from.peer, reason).await;
                 }
                 if self.is_current(from) {
                     self.end_session(from.peer).await;
@@ -226,13 +266,13 @@ impl Service {
         self.sessions.get(&from.peer).is_some_and(|session| session.number == from.session)
     }
 
-    async fn on_frame(&mut self, peer: PeerId64, lane: Lane, bytes: Vec<u8>) {
+    async fn on_frame(&mut self, peer: PeerId64, lane: Lane, bytes: Vec<u8>, place: Place) {
         let now = self.now();
         match self.router.arrived(peer, lane, &bytes, now) {
             Arrival::Duplicate => {}
             Arrival::OverQuota => {
                 if self.router.over_quota(peer, lane, now) == Consequence::Disconnect {
-                    self.disconnect(peer, "it sends too much");
+                    self.disconnect(peer, "it sends too much").await;
                 }
             }
             Arrival::Deliver(number) => match lane {
@@ -245,11 +285,13 @@ impl Service {
                 }
                 Lane::Transactions => {
                     // Votes must not wait behind transactions. What finds no room counts when another peer sends it.
-                    for number in self.transactions.push(peer, number, bytes) {
-                        self.router.forget(number);
+                    let ticket = Ticket::new(number, place, self.unjudged.clone());
+                    for ticket in self.transactions.push(peer, ticket, bytes) {
+                        self.router.forget(ticket.close());
                     }
                 }
                 Lane::Votes | Lane::Proposals | Lane::Certificates | Lane::Evidence | Lane::Attestations => {
+                    let number = Ticket::new(number, place, self.unjudged.clone());
                     let _ = self.incoming.send(Incoming::Message { peer, lane, number, bytes }).await;
                 }
             },
@@ -285,7 +327,7 @@ impl Service {
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 tracing::debug!(?peer_id, %error, "dial failed");
                 if let Some(id) = peer_id {
-                    self.book.failed(&id);
+                    self.book.failed(&id, Instant::now());
                 }
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {

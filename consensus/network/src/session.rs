@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::codec::{MAX_HELLO_BYTES, read_body, read_frame, write_body, write_frame};
 use crate::hello::Hello;
+use crate::inflow::{Inflow, Place};
 use crate::lane::Lane;
 use crate::outbox::Outbox;
 use crate::router::PeerId64;
@@ -25,7 +26,7 @@ const BATCH: usize = 63;
 #[derive(Debug)]
 pub(crate) enum SessionEvent {
     /// A frame came.
-    Frame { from: SessionKey, lane: Lane, bytes: Vec<u8> },
+    Frame { from: SessionKey, lane: Lane, bytes: Vec<u8>, place: Place },
     /// It is over.
     Ended { from: SessionKey, error: Option<Error> },
 }
@@ -52,11 +53,13 @@ pub(crate) async fn exchange_hello(stream: &mut Stream, ours: &Hello) -> Result<
     }
 }
 
-/// Runs a session until the stream ends or the outbox is closed.
+/// Runs a session until the stream ends, the outbox is closed or the inflow is void. Frames are read as fast as the inflow
+/// lets them in, so that a peer that says too much waits, and nobody else.
 pub(crate) fn spawn(
     from: SessionKey,
     peer: PeerId,
     stream: Stream,
+    inflow: Arc<Inflow>,
     outbox: Arc<Outbox>,
     events: mpsc::Sender<SessionEvent>,
 ) {
@@ -89,17 +92,18 @@ pub(crate) fn spawn(
     };
     let reading = events.clone();
     let read = async move {
-        loop {
-            match read_frame(&mut reader).await {
-                Ok(Some((lane, bytes))) => {
-                    if reading.send(SessionEvent::Frame { from, lane, bytes }).await.is_err() {
-                        return None;
-                    }
-                }
+        while !inflow.is_void() {
+            let (lane, bytes) = match read_frame(&mut reader).await {
+                Ok(Some(frame)) => frame,
                 Ok(None) => return None,
                 Err(error) => return Some(error),
+            };
+            let Some(place) = inflow.enter(lane).await else { continue };
+            if reading.send(SessionEvent::Frame { from, lane, bytes, place }).await.is_err() {
+                return None;
             }
         }
+        None
     };
     tokio::spawn(async move {
         let error = tokio::select! {

@@ -9,14 +9,14 @@ use crate::greeting::Greetings;
 use crate::handle::{Incoming, NetworkHandle};
 use crate::hello::{Hello, PROTOCOL_VERSION, ValidatorProof};
 use crate::lane::assert_limits;
+use crate::names::{look_up, name_of};
 use crate::requests::Requests;
 use crate::router::{Router, RouterConfig};
 use crate::service::{Inputs, Service};
 use crate::transactions::{TransactionReceiver, transaction_queue};
-use crate::{Error, transport};
+use crate::{Error, streams, transport};
 use alloy_primitives::{B256, Bytes};
 use bttc_types::{SecretKey, SigningDomain};
-use futures::StreamExt;
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
@@ -42,6 +42,8 @@ const INCOMING: usize = 4_096;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Streams of one QUIC connection, see [`transport::STREAMS`].
 const STREAMS: u32 = transport::STREAMS as u32;
+/// Bytes of one QUIC connection that are not read, see [`transport::HELD`].
+const HELD: u32 = transport::HELD as u32;
 /// Requests and answers on one connection at a time, both directions.
 const REQUEST_STREAMS: usize = 8;
 /// How long a request and its answer may take.
@@ -53,7 +55,7 @@ const NEGOTIATING_STREAMS: usize = 8;
 pub(crate) struct Behaviour {
     /// First: what it refuses costs the others nothing.
     pub(crate) admission: Admission,
-    pub(crate) stream: libp2p_stream::Behaviour,
+    pub(crate) streams: streams::Behaviour,
     pub(crate) blocks: request_response::Behaviour<BytesCodec>,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
@@ -100,9 +102,9 @@ pub fn start(
             .into_iter()
             .collect(),
     };
-    let mut swarm = swarm(&config, key)?;
-    let mut control = swarm.behaviour().stream.new_control();
-    let mut accepted = control.accept(GOSSIP).map_err(|error| Error::Setup(error.to_string()))?;
+    let (inbound, inbound_receiver) = mpsc::channel(64);
+    let (streams, opener) = streams::Behaviour::new(GOSSIP, inbound);
+    let mut swarm = swarm(&config, key, streams)?;
     for address in &config.listen {
         swarm
             .listen_on(address.clone())
@@ -113,15 +115,6 @@ pub fn start(
     let (transactions, transaction_receiver) = transaction_queue();
     let (session_events, session_receiver) = mpsc::channel(1_024);
     let (opened, opened_receiver) = mpsc::channel(64);
-    let (inbound, inbound_receiver) = mpsc::channel(64);
-    // libp2p-stream drops an incoming stream when its queue of one is full, so this loop must do nothing else.
-    tokio::spawn(async move {
-        while let Some((peer, stream)) = accepted.next().await {
-            if inbound.try_send((peer, stream)).is_err() {
-                tracing::debug!(%peer, "too many streams are being opened");
-            }
-        }
-    });
     let listening = Arc::new(RwLock::new(Vec::new()));
     let answer_bytes = Arc::new(AtomicUsize::new(0));
     let handle =
@@ -135,7 +128,7 @@ pub fn start(
         config,
         domain,
         swarm,
-        control,
+        opener,
         router,
         start: Instant::now(),
         hello,
@@ -150,6 +143,7 @@ pub fn start(
         requests: Requests::new(Answers::new(answer_bytes)),
         incoming,
         transactions,
+        unjudged: handle.commands.downgrade(),
         listening,
     };
     tokio::spawn(service.run(Inputs {
@@ -199,7 +193,11 @@ fn own_peers(config: &NetworkConfig) -> Result<HashSet<PeerId>, Error> {
     persistent.chain(config.private_peers.iter().copied().map(Ok)).collect()
 }
 
-fn swarm(config: &NetworkConfig, key: identity::Keypair) -> Result<Swarm<Behaviour>, Error> {
+fn swarm(
+    config: &NetworkConfig,
+    key: identity::Keypair,
+    streams: streams::Behaviour,
+) -> Result<Swarm<Behaviour>, Error> {
     let setup = |error: &dyn std::fmt::Display| Error::Setup(error.to_string());
     let places = Places {
         inbound: config.max_peers,
@@ -207,7 +205,8 @@ fn swarm(config: &NetworkConfig, key: identity::Keypair) -> Result<Swarm<Behavio
         in_subnet: config.max_peers_per_subnet,
         strangers: config.takes_strangers(),
     };
-    let admission = Admission::new(places, own_peers(config)?, config.persistent_peers.iter());
+    let named = look_up(config.persistent_peers.iter().filter_map(name_of).collect());
+    let admission = Admission::new(places, own_peers(config)?, config.persistent_peers.iter(), named);
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_quic_config(|mut quic| {
@@ -215,7 +214,7 @@ fn swarm(config: &NetworkConfig, key: identity::Keypair) -> Result<Swarm<Behavio
             quic.keep_alive_interval = Duration::from_secs(3);
             // One gossip stream and a few requests: no stream can exhaust the connection's window.
             quic.max_stream_data = 4 << 20;
-            quic.max_connection_data = 32 << 20;
+            quic.max_connection_data = HELD;
             quic.max_concurrent_stream_limit = STREAMS;
             quic
         })
@@ -225,7 +224,7 @@ fn swarm(config: &NetworkConfig, key: identity::Keypair) -> Result<Swarm<Behavio
         .map_err(|error| setup(&error))?
         .with_behaviour(|key| Behaviour {
             admission,
-            stream: libp2p_stream::Behaviour::new(),
+            streams,
             blocks: request_response::Behaviour::with_codec(
                 BytesCodec,
                 [(BLOCKS, ProtocolSupport::Full)],

@@ -77,6 +77,9 @@ const BURST_SECONDS: u64 = 4;
 /// How much more may come of what is known already: a peer that passes messages on cannot know who else did.
 const REPEATED: u64 = 4;
 
+/// What every message is counted as at least, bytes: to take it in is work, though there be nothing in it.
+const LEAST_BYTES: u64 = 256;
+
 impl Quota {
     pub(crate) fn new(lane: Lane, now_ms: u64) -> Self {
         Self {
@@ -105,9 +108,10 @@ impl Quota {
     /// others said.
     pub(crate) fn receive(&mut self, lane: Lane, bytes: usize, now_ms: u64) -> bool {
         self.refill(lane, now_ms);
-        let enough = self.received >= bytes as u64;
+        let bytes = LEAST_BYTES.max(bytes as u64);
+        let enough = self.received >= bytes;
         if enough {
-            self.received -= bytes as u64;
+            self.received -= bytes;
         }
         enough
     }

@@ -27,6 +27,11 @@ impl Subnet {
         ip_of(address).map(Self::of_ip)
     }
 
+    /// A number that is no other subnet's, and below 2^56.
+    pub(crate) fn number(self) -> u64 {
+        self.0.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+
     /// The neighbourhood of an IP address.
     pub(crate) fn of_ip(ip: IpAddr) -> Self {
         let mut bytes = [0u8; 7];
@@ -47,31 +52,55 @@ impl Subnet {
 /// Subnets whose rates are kept at once; the total holds whoever is forgotten.
 const SUBNETS: usize = 4_096;
 
-/// How often something may be done for a subnet, and for all of them together: identities cost nothing, addresses do.
+/// How often something may be done for a subnet, and for all of them together: identities cost nothing, addresses do. What
+/// has no subnet, such as a name, is of one subnet.
+///
+/// Whoever has many subnets can use up what all have together. So there is a reserve, from which a subnet has no more than
+/// one in the time in which its own bucket fills.
 #[derive(Debug)]
 pub(crate) struct SubnetRates {
     each: Rate,
     all: Rate,
-    subnets: LruCache<Subnet, Bucket>,
+    kept: Rate,
+    subnets: LruCache<Option<Subnet>, Share>,
     total: Bucket,
+    reserve: Bucket,
+}
+
+#[derive(Debug)]
+struct Share {
+    bucket: Bucket,
+    /// When it last took of the reserve, milliseconds.
+    reserved: Option<u64>,
 }
 
 impl SubnetRates {
-    /// Full buckets.
+    /// Full buckets. The reserve is a quarter of `all`, beside it.
     pub(crate) fn new(each: Rate, all: Rate, now_ms: u64) -> Self {
         let subnets = LruCache::new(NonZeroUsize::new(SUBNETS).unwrap_or(NonZeroUsize::MIN));
-        Self { each, all, subnets, total: Bucket::full(all, now_ms) }
+        let kept = Rate { interval_ms: all.interval_ms.saturating_mul(4), burst: (all.burst / 4).max(1) };
+        let (total, reserve) = (Bucket::full(all, now_ms), Bucket::full(kept, now_ms));
+        Self { each, all, kept, subnets, total, reserve }
     }
 
     /// Whether it may be done now; if so, it counts. What a subnet has too much of does not count in the total.
     pub(crate) fn take(&mut self, subnet: Option<Subnet>, now_ms: u64) -> bool {
-        if let Some(subnet) = subnet {
-            let each = self.each;
-            if !self.subnets.get_or_insert_mut(subnet, || Bucket::full(each, now_ms)).take(each, now_ms) {
-                return false;
-            }
+        let each = self.each;
+        let full = || Share { bucket: Bucket::full(each, now_ms), reserved: None };
+        let share = self.subnets.get_or_insert_mut(subnet, full);
+        if !share.bucket.take(each, now_ms) {
+            return false;
         }
-        self.total.take(self.all, now_ms)
+        if self.total.take(self.all, now_ms) {
+            return true;
+        }
+        let rest = each.interval_ms.saturating_mul(each.burst);
+        let due = share.reserved.is_none_or(|reserved| now_ms.saturating_sub(reserved) >= rest);
+        let taken = due && self.reserve.take(self.kept, now_ms);
+        if taken {
+            share.reserved = Some(now_ms);
+        }
+        taken
     }
 }
 
@@ -97,8 +126,25 @@ mod tests {
         let mut rates = SubnetRates::new(each, all, 0);
         let subnet = |index: u8| Some(Subnet::of_ip([10, 0, index, 1].into()));
         assert_eq!((0..100).filter(|_| rates.take(subnet(0), 0)).count(), 4, "one subnet");
-        assert_eq!((0..100).filter(|index| rates.take(subnet(*index), 0)).count(), 6, "many subnets: the rest of ten");
+        assert_eq!(
+            (0..100).filter(|index| rates.take(subnet(*index), 0)).count(),
+            8,
+            "many: the rest of ten, and the reserve"
+        );
         assert_eq!((0..100).filter(|_| rates.take(subnet(200), 1_000)).count(), 4, "it refills");
-        assert_eq!((0..100).filter(|_| rates.take(None, 2_000)).count(), 10);
+        assert_eq!((0..100).filter(|_| rates.take(None, 2_000)).count(), 4, "what has no subnet");
+    }
+
+    #[test]
+    fn many_subnets_leave_a_part_to_others() {
+        let mut rates = SubnetRates::new(Rate { interval_ms: 250, burst: 32 }, Rate { interval_ms: 10, burst: 256 }, 0);
+        let subnet = |index: u64| Some(Subnet::of_ip([10, (index / 200) as u8, (index % 200) as u8, 1].into()));
+        let mut taken = 0;
+        for moment in 0..600 {
+            let now = 100 * moment;
+            taken += (0..10).flat_map(|_| 0..40).filter(|index| rates.take(subnet(*index), now)).count();
+            assert!(rates.take(subnet(1_000 + moment), now), "a newcomer at {now} ms");
+        }
+        assert!(taken <= 256 + 60 * 100 + 40 * 8, "{taken}");
     }
 }

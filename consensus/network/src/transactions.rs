@@ -2,6 +2,7 @@
 //! what another sends.
 
 use crate::handle::Incoming;
+use crate::inflow::Ticket;
 use crate::router::PeerId64;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +18,7 @@ const BYTES: usize = 64 << 20;
 
 #[derive(Debug)]
 struct Waiting {
-    number: u64,
+    number: Ticket,
     bytes: Vec<u8>,
 }
 
@@ -89,8 +90,8 @@ pub(crate) fn transaction_queue() -> (TransactionSender, TransactionReceiver) {
 }
 
 impl TransactionSender {
-    /// Adds a transaction. Returns the numbers of those for which there is no room, which may be this one.
-    pub(crate) fn push(&self, peer: PeerId64, number: u64, bytes: Vec<u8>) -> Vec<u64> {
+    /// Adds a transaction. Returns the tickets of those for which there is no room, which may be this one's.
+    pub(crate) fn push(&self, peer: PeerId64, number: Ticket, bytes: Vec<u8>) -> Vec<Ticket> {
         let mut state = self.0.state.lock();
         let length = bytes.len();
         let own = state.queues.get(&peer);
@@ -122,6 +123,17 @@ impl TransactionSender {
         drop(state);
         self.0.wake.notify_one();
         dropped
+    }
+
+    /// Forgets what waits of a peer. Returns the tickets.
+    pub(crate) fn remove(&self, peer: PeerId64) -> Vec<Ticket> {
+        let mut state = self.0.state.lock();
+        let mut removed = Vec::new();
+        while let Some(waiting) = state.take(peer, false) {
+            removed.push(waiting.number);
+        }
+        state.turns.retain(|other| *other != peer);
+        removed
     }
 }
 
@@ -187,6 +199,7 @@ impl Drop for TransactionReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inflow::tests::ticket;
 
     fn sender_of(incoming: Option<Incoming>) -> Option<u64> {
         match incoming {
@@ -199,10 +212,10 @@ mod tests {
     fn peers_take_turns() {
         let (sender, mut receiver) = transaction_queue();
         for number in 0..100 {
-            assert!(sender.push(1, number, vec![1]).is_empty());
+            assert!(sender.push(1, ticket(number), vec![1]).is_empty());
         }
         for number in 100..103 {
-            assert!(sender.push(2, number, vec![2]).is_empty());
+            assert!(sender.push(2, ticket(number), vec![2]).is_empty());
         }
         let order: Vec<u64> = (0..8).filter_map(|_| sender_of(receiver.try_recv())).collect();
         assert_eq!(order, [1, 2, 1, 2, 1, 2, 1, 1]);
@@ -212,13 +225,13 @@ mod tests {
     #[test]
     fn a_flood_loses_its_own() {
         let (sender, mut receiver) = transaction_queue();
-        let lost = (0..10_000).filter(|number| !sender.push(1, *number, vec![0; 100]).is_empty()).count();
+        let lost = (0..10_000).filter(|number| !sender.push(1, ticket(*number), vec![0; 100]).is_empty()).count();
         assert_eq!(lost, 10_000 - MESSAGES_EACH);
-        assert!(sender.push(2, 20_000, vec![0; 100]).is_empty());
+        assert!(sender.push(2, ticket(20_000), vec![0; 100]).is_empty());
         // So many floods that there is no room at all: the longest queue gives way, not the short one.
         for peer in 3..40 {
             for number in 0..5_000 {
-                sender.push(peer, peer * 100_000 + number, vec![0; 1_000 + number as usize % 7]);
+                sender.push(peer, ticket(peer * 100_000 + number), vec![0; 1_000 + number as usize % 7]);
             }
         }
         {
@@ -228,19 +241,34 @@ mod tests {
             let held: usize = state.queues.values().map(|queue| queue.waiting.len()).sum();
             assert_eq!(held, state.messages);
         }
-        assert_eq!(sender.push(2, 20_001, vec![0; 100]).len(), 1, "something of the longest went");
+        assert_eq!(sender.push(2, ticket(20_001), vec![0; 100]).len(), 1, "something of the longest went");
         let mut seen = Vec::new();
         while let Some(Incoming::Message { number, .. }) = receiver.try_recv() {
-            seen.push(number);
+            seen.push(number.close());
         }
         assert!(seen.contains(&20_000) && seen.contains(&20_001));
         assert!(receiver.is_empty());
     }
 
+    #[test]
+    fn what_waits_of_a_banned_peer_goes_and_nothing_else() {
+        let (sender, mut receiver) = transaction_queue();
+        for number in 0..100 {
+            sender.push(1, ticket(number), vec![1]);
+            sender.push(2, ticket(100 + number), vec![2]);
+        }
+        let removed: Vec<u64> = sender.remove(1).into_iter().map(Ticket::close).collect();
+        assert_eq!(removed, Vec::from_iter(0..100));
+        assert_eq!((receiver.len(), sender.remove(1).len(), sender.0.state.lock().turns.len()), (100, 0, 1));
+        sender.push(1, ticket(300), vec![1]);
+        let order: Vec<u64> = (0..4).filter_map(|_| sender_of(receiver.try_recv())).collect();
+        assert_eq!(order, [2, 1, 2, 2], "should it be let in again, it has its turn");
+    }
+
     #[tokio::test]
     async fn the_end_of_the_network_ends_the_queue() {
         let (sender, mut receiver) = transaction_queue();
-        sender.push(1, 1, vec![1]);
+        sender.push(1, ticket(1), vec![1]);
         let mut batch = Vec::new();
         assert_eq!(receiver.recv_many(&mut batch, 10).await, 1);
         let waiting = tokio::spawn(async move { receiver.recv().await.is_none() });
@@ -248,6 +276,6 @@ mod tests {
         assert!(waiting.await.unwrap());
         let (sender, receiver) = transaction_queue();
         drop(receiver);
-        assert_eq!(sender.push(1, 7, vec![1]), [7], "nobody takes it");
+        assert_eq!(sender.push(1, ticket(7), vec![1]).len(), 1, "nobody takes it");
     }
 }

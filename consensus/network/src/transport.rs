@@ -1,11 +1,12 @@
 //! TCP with noise and yamux, made so that closing a connection ends.
 
 use crate::Error;
+use crate::multiplexer::Multiplexer;
 use futures::FutureExt;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox};
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
-use libp2p::{PeerId, Transport, identity, noise, tcp, yamux};
+use libp2p::{PeerId, Transport, identity, noise, tcp};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,9 +16,12 @@ use std::time::Duration;
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// Streams of one connection, both directions: one for gossip, a few for requests, and those of identify and ping, twice
-/// that because the multiplexer gives a connection up when there is one more. What a peer can make us hold without our
-/// reading it is a window of 256 KiB for each.
+/// that because the multiplexer gives a connection up when there is one more.
 pub(crate) const STREAMS: usize = 48;
+
+/// Bytes of one connection that we hold though we did not read them: the window of 256 KiB with which every stream begins,
+/// and 4 MiB by which those may grow that are read fast.
+pub(crate) const HELD: usize = STREAMS * 256 * 1024 + (4 << 20);
 
 /// The transport.
 ///
@@ -25,12 +29,10 @@ pub(crate) const STREAMS: usize = 48;
 /// [`Error::Setup`].
 pub(crate) fn tcp(key: &identity::Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Error> {
     let noise = noise::Config::new(key).map_err(|error| Error::Setup(error.to_string()))?;
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(STREAMS);
     Ok(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux)
+        .multiplex(Multiplexer { streams: STREAMS, held: HELD })
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(TimelyClose::new(StreamMuxerBox::new(muxer), CLOSING))))
         .boxed())
 }
@@ -75,38 +77,4 @@ impl StreamMuxer for TimelyClose {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use libp2p::core::muxing::StreamMuxerExt;
-
-    /// A connection to a peer that reads nothing any more.
-    struct Stuck;
-
-    impl StreamMuxer for Stuck {
-        type Substream = futures::io::Cursor<Vec<u8>>;
-        type Error = io::Error;
-
-        fn poll_inbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
-            Poll::Pending
-        }
-
-        fn poll_outbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
-            Poll::Pending
-        }
-
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-            Poll::Pending
-        }
-    }
-
-    #[tokio::test]
-    async fn a_connection_closes_though_its_peer_reads_nothing() {
-        let muxer = TimelyClose::new(StreamMuxerBox::new(Stuck), Duration::from_millis(50));
-        let closed = tokio::time::timeout(Duration::from_secs(10), muxer.close()).await.expect("it ends");
-        assert_eq!(closed.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-}
+mod tests;

@@ -104,32 +104,6 @@ async fn votes_pass_a_queue_full_of_transactions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_is_too_busy_makes_its_peers_wait() {
-    const QUEUE: usize = 4_096;
-    let mut victim = Service::new(NetworkConfig::default());
-    let peer = Service::dialling(victim.address().await);
-    until("it is there", async || victim.sessions().await == 1).await;
-    for index in 0..20_000u32 {
-        // More than all the queues between the two hold: the oldest go in the sender's outbox.
-        peer.handle.broadcast(Lane::Votes, [&index.to_be_bytes()[..], &[3; 200]].concat());
-        if index % 1_000 == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    until("the queue is full", async || victim.incoming.len() == QUEUE).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(victim.incoming.len(), QUEUE, "and does not grow");
-    assert!(peer.handle.peers().await[0].dropped > 0, "the sender drops its oldest votes");
-    let mut newest = 0;
-    while let Ok(event) = tokio::time::timeout(Duration::from_secs(2), victim.incoming.recv()).await {
-        if let Some(Incoming::Message { lane: Lane::Votes, bytes, .. }) = event {
-            newest = newest.max(u32::from_be_bytes(bytes[..4].try_into().unwrap()));
-        }
-    }
-    assert_eq!(newest, 19_999, "the newest vote is not the one that is lost");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_subnet_cannot_take_all_places() {
     let friend = Service::new(NetworkConfig::default());
     let config = NetworkConfig {

@@ -4,7 +4,11 @@ mod harness;
 
 use bttc_network::{Keypair, Multiaddr, NetworkConfig, PeerId, Role};
 use harness::{BLOCKS, Service, Stranger, address_of, until, without_id};
+use libp2p::multiaddr::Protocol;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
 
 /// Strangers that finish the handshake and say nothing, each with one stream open all the time.
 fn silent_crowd(count: usize, address: &Multiaddr, victim: PeerId) -> Vec<tokio::task::JoinHandle<()>> {
@@ -121,4 +125,62 @@ async fn a_validator_with_peers_of_its_own_takes_no_others() {
         let guest = Service::dialling(open.address().await);
         until("a stranger gets in", async || open.knows(guest.id()).await).await;
     }
+}
+
+fn port_of(address: &Multiaddr) -> u16 {
+    let port = address.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None });
+    port.expect("an address of TCP")
+}
+
+/// Connections that say nothing at all, sixteen from each of four subnets, each begun anew as soon as it is closed.
+fn half_open(port: u16) -> Vec<tokio::task::JoinHandle<()>> {
+    let connections = (0..64u8).map(|index| async move {
+        loop {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 1 + index % 4, 1 + index / 4], 0))).unwrap();
+            if let Ok(mut stream) = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await {
+                while matches!(stream.read(&mut [0; 1_024]).await, Ok(count) if count > 0) {}
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    connections.map(tokio::spawn).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_subnets_do_not_shut_the_door() {
+    let private = Keypair::generate_ed25519();
+    let private_peers = vec![private.public().to_peer_id()];
+    let victim = Service::new(NetworkConfig { private_peers, ..NetworkConfig::default() });
+    let address = victim.address().await;
+    let crowd = half_open(port_of(&address));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    let config = NetworkConfig { persistent_peers: vec![address.clone()], ..NetworkConfig::default() };
+    let own = Service::with_key(config, private, harness::TCP);
+    let stranger = Service::dialling(address);
+    until("both are in", async || victim.knows(own.id()).await && victim.knows(stranger.id()).await).await;
+    // Before the first of the silent ones are given up.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    for task in crowd {
+        task.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_do_not_take_all_places_to_which_a_node_goes() {
+    // Such as dial nobody themselves.
+    let config = || NetworkConfig { role: Role::Validator, ..NetworkConfig::default() };
+    let crowd: Vec<Service> = (0..16).map(|_| Service::new(config())).collect();
+    let mut seeds = Vec::new();
+    for one in &crowd {
+        let port = port_of(&one.address().await);
+        seeds.push(format!("/dns4/localhost/tcp/{port}/p2p/{}", one.id()).parse().unwrap());
+    }
+    let config = NetworkConfig { seeds, target_peers: 16, max_peers_per_subnet: 8, ..NetworkConfig::default() };
+    let victim = Service::new(config);
+    until("as many as may are there", async || victim.sessions().await == 8).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let outbound = victim.handle.peers().await.iter().filter(|peer| peer.outbound).count();
+    assert_eq!(outbound, 8);
 }

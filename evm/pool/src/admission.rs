@@ -2,11 +2,12 @@
 
 use crate::Error;
 use crate::config::PoolConfig;
+use crate::delegation::authorities;
 use crate::index::Inner;
 use crate::intrinsic::intrinsic_gas;
 use crate::pool::Pool;
-use crate::queue::{Entry, Queue};
-use crate::room::{Credit, Room};
+use crate::queue::{Entry, Queue, Worth};
+use crate::room::{Leaving, Room};
 use crate::types::{AccountLookup, AccountState, Added};
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, U256};
@@ -61,8 +62,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Whether a full pool refuses what offers so little, whoever sends it: do this before recovering a sender, unless
-    /// the transaction is local.
+    /// Whether a full pool refuses what offers so little, whoever sends it and as which of its transactions: do this
+    /// before recovering a sender, unless the transaction is local.
     ///
     /// # Errors
     /// [`Error::Full`].
@@ -70,15 +71,21 @@ impl Pool {
         let inner = self.inner.lock();
         let full = inner.totals.count() >= self.config.max_transactions && inner.totals.queued == 0;
         match inner.tails.first() {
-            Some((minimum, ..)) if full && transaction.max_fee_per_gas() <= *minimum => {
-                Err(Error::Full { minimum: *minimum })
+            Some((least, ..)) if full && least.first && transaction.max_fee_per_gas() <= least.price => {
+                Err(Error::Full { minimum: least.price })
             }
             _ => Ok(()),
         }
     }
 
     /// Adds a transaction. `local` ones (from this node's own RPC) find room whatever they pay, and are not evicted, as
-    /// far as [`PoolConfig::local_percent`] goes; beyond it they are as any other.
+    /// far as [`PoolConfig::local_percent`] goes; beyond it they are as any other. Lifetimes are counted from `now_ms`,
+    /// of a clock that never goes back.
+    ///
+    /// A transaction that delegates accounts (type 4) costs a recovery for each of its authorizations, after all else
+    /// that does not depend on them; the refusals that may come after that are [`Error::AuthorityReserved`],
+    /// [`Error::InFlightLimit`], [`Error::Full`], [`Error::QueuedFull`], [`Error::SenderLimit`] and
+    /// [`Error::TooManyVictims`].
     ///
     /// # Errors
     /// The reason why it is not accepted.
@@ -91,15 +98,19 @@ impl Pool {
     ) -> Result<Added, Error> {
         self.check_stateless(transaction.transaction())?;
         let sender = transaction.sender();
-        let entry = Entry::new(transaction, local, now_ms);
-        let (mut inner, account) = self.read_account(sender, accounts)?;
-        inner.set_account(sender, account, &HashSet::new());
-        inner.bound_queued();
+        let mut entry = Entry::new(transaction, local, now_ms);
+        if entry.transaction.transaction().is_eip7702() {
+            let (inner, account) = self.locked_at(sender, accounts)?;
+            inner.check(sender, account, &entry)?;
+            drop(inner);
+            entry.authorities = authorities(&entry.transaction, self.chain_id, accounts)?;
+        }
+        let (mut inner, account) = self.locked_at(sender, accounts)?;
         inner.add(sender, account, entry)
     }
 
-    /// Reads an account without the lock; should a block come in between, it is read again.
-    fn read_account(
+    /// The pool with a sender's account taken over. It is read without the lock; should a block come in between, again.
+    fn locked_at(
         &self,
         sender: Address,
         accounts: &dyn AccountLookup,
@@ -107,8 +118,10 @@ impl Pool {
         loop {
             let before = self.inner.lock().blocks;
             let account = accounts.account(sender).map_err(Error::State)?;
-            let inner = self.inner.lock();
+            let mut inner = self.inner.lock();
             if inner.blocks == before {
+                inner.set_account(sender, account, &HashSet::new());
+                inner.bound_queued();
                 return Ok((inner, account));
             }
         }
@@ -116,46 +129,61 @@ impl Pool {
 }
 
 impl Inner {
-    fn add(&mut self, sender: Address, account: AccountState, mut entry: Entry) -> Result<Added, Error> {
-        let (nonce, hash) = (entry.nonce(), entry.transaction.hash());
-        check_account(&self.config, sender, account, nonce)?;
-        if self.by_hash.contains_key(&hash) {
+    /// Everything that keeps a transaction out while there is room.
+    fn check(&self, sender: Address, account: AccountState, entry: &Entry) -> Result<(), Error> {
+        check_account(&self.config, sender, account, entry.nonce())?;
+        if self.by_hash.contains_key(&entry.transaction.hash()) {
             return Err(Error::AlreadyKnown);
         }
         let new = Queue::new(account);
         let queue = self.queues.get(&sender).unwrap_or(&new);
-        let old = queue.entries.get(&nonce);
-        check_share(&self.config, sender, queue, &entry)?;
-        if let Some(old) = old {
-            check_replacement(&self.config, old, &entry)?;
+        check_share(&self.config, sender, queue, entry)?;
+        if let Some(old) = queue.entries.get(&entry.nonce()) {
+            check_replacement(&self.config, old, entry)?;
         }
-        check_funds(queue, &entry)?;
+        check_funds(queue, entry)?;
+        self.check_in_flight(sender, queue, entry)
+    }
 
-        let pending = nonce <= queue.next_nonce();
-        let gives_way = if pending { None } else { self.gives_way(queue, &entry) };
-        let credit = old.or(gives_way).map_or(Credit::default(), |leaving| Credit {
-            count: 1,
-            bytes: leaving.bytes(),
-            queued: leaving.nonce() >= queue.next_nonce(),
-        });
-        let price = queue.floor_without(nonce).map_or(entry.fee_cap, |floor| floor.min(entry.fee_cap));
+    fn add(&mut self, sender: Address, account: AccountState, mut entry: Entry) -> Result<Added, Error> {
+        self.check(sender, account, &entry)?;
+        let new = Queue::new(account);
+        let queue = self.queues.get(&sender).unwrap_or(&new);
+        let old = queue.entries.get(&entry.nonce());
         entry.local |= old.is_some_and(|old| old.local);
-        let room = Room {
-            sender,
-            nonce,
-            bytes: entry.bytes(),
-            price,
-            pending,
-            reserved: pending && self.reserved(queue, &entry, old),
-            credit,
-        };
+        let room = self.room_for(sender, queue, &entry);
+        let (hash, pending) = (entry.transaction.hash(), room.pending);
         self.make_room(&room)?;
 
         self.sequence += 1;
         entry.sequence = self.sequence;
         let inserted = self.insert(sender, account, entry);
-        let promoted = inserted.promoted.into_iter().filter(|transaction| transaction.hash() != hash).collect();
+        let mut promoted = std::mem::take(&mut self.promoted);
+        promoted.extend(inserted.promoted.into_iter().filter(|transaction| transaction.hash() != hash));
         Ok(Added { hash, pending, replaced: inserted.replaced.map(|old| old.transaction.hash()), promoted })
+    }
+
+    /// What room a transaction needs.
+    fn room_for(&self, sender: Address, queue: &Queue, entry: &Entry) -> Room {
+        let nonce = entry.nonce();
+        let pending = nonce <= queue.next_nonce();
+        let old = queue.entries.get(&nonce);
+        let gives_way = if pending { None } else { self.gives_way(queue, entry) };
+        let leaving = old.or_else(|| self.overtaken(sender, queue, entry)).or(gives_way);
+        let floor = queue.floor_without(nonce).unwrap_or(entry.fee_cap);
+        let first = nonce.saturating_sub(queue.account.nonce) < self.config.first_per_sender as u64;
+        Room {
+            sender,
+            bytes: entry.bytes(),
+            worth: Worth { first, price: floor.min(entry.fee_cap) },
+            pending,
+            reserved: pending && self.reserved(queue, entry, old),
+            leaving: leaving.map(|leaving| Leaving {
+                nonce: leaving.nonce(),
+                bytes: leaving.bytes(),
+                queued: leaving.nonce() >= queue.next_nonce(),
+            }),
+        }
     }
 
     /// The sender's last queued transaction, when it has as many as it may have and a new one with a lower nonce comes.
@@ -220,7 +248,8 @@ fn check_replacement(config: &PoolConfig, old: &Entry, entry: &Entry) -> Result<
     Ok(())
 }
 
-/// Whether the balance is enough: for all pending ones together with this one, or for this one alone while it is queued.
+/// Whether the balance is enough: for all pending ones together with this one, or for this one alone while it is
+/// queued.
 fn check_funds(queue: &Queue, entry: &Entry) -> Result<(), Error> {
     let nonce = entry.nonce();
     let cost = if nonce > queue.next_nonce() {

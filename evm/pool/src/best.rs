@@ -18,13 +18,18 @@ type Candidate = (u128, Reverse<u64>, Address, u64);
 /// Senders that are looked at before others may have the lock.
 const LOOKS_AT_ONCE: usize = 64;
 
+/// Senders that are looked at for one transaction. Whoever fills one index with high tips that a low fee cap makes
+/// worthless, and the other with high fee caps for low tips, has the best one looked for among all; so the best one of
+/// these is taken then, and the search goes on with the next.
+const MAX_LOOKS: usize = 4_096;
+
 /// Iterates over executable transactions at one base fee.
 ///
 /// The effective tip is the lower one of the tip cap and of what the fee cap leaves above the base fee. The pool has an
-/// index by either cap, and whoever is further down in both can be no better than where both stand. So senders are pulled
-/// from both in turn until the best candidate is at least as good as the rest can be. The index by fee cap ends at the
-/// base fee, so the work is in proportion to the senders that can be executed, however many cannot. The lock is taken for
-/// one step at a time.
+/// index by either cap, and whoever is further down in both can be no better than where both stand. So senders are
+/// pulled from both in turn until the best candidate is at least as good as the rest can be, or 4,096 were looked at
+/// for it. The index by fee cap ends at the base fee, so the work is in proportion to the senders that can be executed,
+/// however many cannot. The lock is taken for one step at a time.
 pub struct BestTransactions<'a> {
     pool: &'a Pool,
     base_fee: u64,
@@ -34,6 +39,7 @@ pub struct BestTransactions<'a> {
     candidates: BinaryHeap<Candidate>,
     refused: AddressSet,
     started: AddressSet,
+    looks: usize,
 }
 
 impl Pool {
@@ -48,6 +54,7 @@ impl Pool {
             candidates: BinaryHeap::new(),
             refused: AddressSet::default(),
             started: AddressSet::default(),
+            looks: 0,
         }
     }
 }
@@ -56,8 +63,9 @@ impl BestTransactions<'_> {
     /// The next transaction.
     pub fn next_best(&mut self) -> Option<Arc<RecoveredTransaction>> {
         let mut inner = self.pool.inner.lock();
+        let enough = self.looks.saturating_add(MAX_LOOKS);
         loop {
-            self.pull(&mut inner);
+            self.pull(&mut inner, enough);
             let (_, _, sender, nonce) = self.candidates.pop()?;
             if self.refused.contains(&sender) {
                 continue;
@@ -73,9 +81,8 @@ impl BestTransactions<'_> {
         }
     }
 
-    /// Pulls senders that may be better than the best candidate.
-    fn pull(&mut self, inner: &mut MutexGuard<'_, Inner>) {
-        let mut looks = 0usize;
+    /// Pulls senders that may be better than the best candidate, until so many were looked at and there is one.
+    fn pull(&mut self, inner: &mut MutexGuard<'_, Inner>, enough: usize) {
         while !self.exhausted {
             let tip = after(&inner.tips, self.tips);
             let fee = after(&inner.fees, self.fees).filter(|(fee_cap, ..)| fee_cap.0 >= u128::from(self.base_fee));
@@ -84,14 +91,14 @@ impl BestTransactions<'_> {
                 return;
             };
             let bound = tip.0.0.min(fee.0.0 - u128::from(self.base_fee));
-            if self.candidates.peek().is_some_and(|(best, ..)| *best >= bound) {
+            if self.candidates.peek().is_some_and(|(best, ..)| *best >= bound || self.looks >= enough) {
                 return;
             }
             (self.tips, self.fees) = (Some(tip), Some(fee));
             self.start(inner, tip.2);
             self.start(inner, fee.2);
-            looks += 1;
-            if looks.is_multiple_of(LOOKS_AT_ONCE) {
+            self.looks += 1;
+            if self.looks.is_multiple_of(LOOKS_AT_ONCE) {
                 MutexGuard::bump(inner);
             }
         }
@@ -111,6 +118,11 @@ impl BestTransactions<'_> {
     /// Takes nothing more from this sender.
     pub fn skip_sender(&mut self, sender: Address) {
         self.refused.insert(sender);
+    }
+
+    /// How often a further sender, or one of each index, was looked at so far.
+    pub fn looks(&self) -> usize {
+        self.looks
     }
 
     /// The pool.

@@ -12,6 +12,10 @@ pub struct PoolConfig {
     pub max_transactions: usize,
     /// Bytes in total.
     pub max_bytes: usize,
+    /// First pending transactions of each sender that are worth their place by what they offer. In a full pool those
+    /// beyond go before any first one, whatever they offer: an account that is emptied ends all its transactions at
+    /// once and unpaid, so that otherwise few accounts could take everybody's place for nothing.
+    pub first_per_sender: usize,
     /// Queued transactions of one sender. They may never become executable, so they pay for no place; 64 is more than
     /// what the network puts out of order.
     pub max_queued_per_sender: usize,
@@ -37,6 +41,7 @@ impl Default for PoolConfig {
             max_bytes_per_sender: 8 << 20,
             max_transactions: 100_000,
             max_bytes: 256 << 20,
+            first_per_sender: 64,
             max_queued_per_sender: 64,
             queued_percent: 10,
             local_percent: 10,
@@ -73,5 +78,12 @@ impl Share {
     fn of(config: &PoolConfig, percent: usize) -> Self {
         let part = |whole: usize| whole.saturating_mul(percent).div_ceil(100);
         Self { count: part(config.max_transactions), bytes: part(config.max_bytes) }
+    }
+
+    /// How much of this share something takes, counted in transactions of the average size that the share has room for:
+    /// by its number or by its bytes, whichever is more.
+    pub(crate) fn weight(&self, count: usize, bytes: usize) -> usize {
+        let by_bytes = (bytes as u128).saturating_mul(self.count as u128) / self.bytes.max(1) as u128;
+        count.max(usize::try_from(by_bytes).unwrap_or(usize::MAX))
     }
 }

@@ -48,6 +48,12 @@ pub enum Error {
         /// What the cheapest transaction in the pool pays.
         minimum: u128,
     },
+    /// There is no room for it unless more transactions make way than one may push out.
+    #[error("txpool is full: more than {limit} transactions would have to make way for this one")]
+    TooManyVictims {
+        /// How many may make way for it.
+        limit: usize,
+    },
     /// It cannot be executed before an earlier one of its sender, and the share of the pool for such is full.
     #[error("txpool is full: too many transactions wait for an earlier nonce of their sender")]
     QueuedFull,
@@ -61,6 +67,13 @@ pub enum Error {
         /// Of what.
         what: &'static str,
     },
+    /// The sender's code is delegated (EIP-7702), or a transaction in the pool is about to delegate it, and the sender
+    /// has another transaction in the pool.
+    #[error("in-flight transaction limit reached for delegated accounts: {0} may have one transaction at a time")]
+    InFlightLimit(Address),
+    /// It delegates an account that has more than one transaction in the pool.
+    #[error("authority already reserved: {0} has more than one transaction in the pool")]
+    AuthorityReserved(Address),
     /// The sender cannot pay for it and what must be executed before it; or, for a queued one, not even for it alone.
     #[error("insufficient funds for gas * price + value: balance {balance}, cost {cost}")]
     InsufficientFunds {

@@ -1,6 +1,7 @@
 //! What changes with a new head, with time, and with what the builder finds.
 
 use crate::Error;
+use crate::index::Inner;
 use crate::pool::Pool;
 use crate::types::{AccountLookup, DropReason};
 use alloy_primitives::{Address, B256};
@@ -8,13 +9,16 @@ use bttc_types::RecoveredTransaction;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Transactions that expire in one hold of the lock.
-const EXPIRED_AT_ONCE: usize = 256;
+/// Transactions that come, go or are moved in one hold of the lock before expired ones are looked for in the next. The
+/// last expired one may go beyond by what is behind it, which is a sender's share.
+const MOVES_AT_ONCE: u64 = 256;
 
 impl Pool {
     /// Takes over a new head: forgets what was included or became impossible. `changed` are the accounts that the block
     /// changed: a nonce moves without the account sending by an EIP-7702 authorization, and balances move anyway. Costs
     /// in proportion to the block, not to the pool.
+    ///
+    /// Gives the transactions that can be executed only now, of whatever sender.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -23,7 +27,7 @@ impl Pool {
         included: &[Arc<RecoveredTransaction>],
         changed: impl IntoIterator<Item = Address>,
         accounts: &dyn AccountLookup,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Arc<RecoveredTransaction>>, Error> {
         let mut touched: Vec<Address> = included.iter().map(|transaction| transaction.sender()).collect();
         touched.extend(changed);
         touched.sort_unstable();
@@ -45,24 +49,12 @@ impl Pool {
             // It may have been given up for another reason before this head was known.
             inner.dropped.pop(hash);
         }
-        Ok(())
+        Ok(std::mem::take(&mut inner.promoted))
     }
 
-    /// Drops transactions that waited too long. Call it every few seconds.
+    /// Drops transactions that waited too long, by the clock of [`Pool::add`]. Call it every few seconds.
     pub fn expire(&self, now_ms: u64) {
-        let mut more = true;
-        while more {
-            let mut inner = self.inner.lock();
-            for _ in 0..EXPIRED_AT_ONCE {
-                let due = inner.deadlines.first().copied().filter(|(deadline, ..)| *deadline < now_ms);
-                more = due.is_some();
-                let Some((_, sender, nonce)) = due else { break };
-                if inner.remove(sender, nonce, Some(DropReason::Expired)).is_none() {
-                    return;
-                }
-                inner.bound_queued();
-            }
-        }
+        while self.inner.lock().expire_some(now_ms) {}
     }
 
     /// Drops one transaction that turned out invalid, and looks at its sender's account again: its nonce may have moved
@@ -87,3 +79,22 @@ impl Pool {
         Ok(())
     }
 }
+
+impl Inner {
+    /// Drops expired transactions until it was work enough for one hold of the lock. Gives whether there may be more.
+    fn expire_some(&mut self, now_ms: u64) -> bool {
+        let before = self.moves;
+        while self.moves - before < MOVES_AT_ONCE {
+            let due = self.deadlines.first().copied().filter(|(deadline, ..)| *deadline < now_ms);
+            let Some((_, sender, nonce)) = due else { return false };
+            if self.remove(sender, nonce, Some(DropReason::Expired)).is_none() {
+                return false;
+            }
+            self.bound_queued();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The pool's state under its lock: queues, indices over them, and what keeps both together.
 
 use crate::config::{PoolConfig, Share};
+use crate::delegation::Authorities;
 use crate::queue::{Age, Entry, FeeKey, Keys, Queue, QueuedKey, TailKey, TipKey, Totals};
 use crate::types::{AccountState, DropReason};
 use alloy_primitives::map::B256Map;
@@ -22,15 +23,22 @@ pub(crate) struct Inner {
     pub(crate) fees: BTreeSet<FeeKey>,
     /// Senders whose last pending transaction may be evicted, by what it is worth.
     pub(crate) tails: BTreeSet<TailKey>,
-    /// Senders with queued transactions by their number.
+    /// Senders with queued transactions by how much of the share for such they take.
     pub(crate) queued: BTreeSet<QueuedKey>,
+    /// Accounts that transactions here may delegate.
+    pub(crate) authorities: Authorities,
     /// All transactions by the end of their lifetimes.
     pub(crate) deadlines: BTreeSet<(u64, Address, u64)>,
     /// Local transactions by arrival.
     pub(crate) local: BTreeMap<u64, (Address, u64)>,
     pub(crate) dropped: LruCache<B256, DropReason>,
+    /// What changed accounts made executable and nobody was told yet: no more than was queued, since an account changes
+    /// with a block, and whoever brings the block takes this.
+    pub(crate) promoted: Vec<Arc<RecoveredTransaction>>,
     pub(crate) totals: Totals,
     pub(crate) sequence: u64,
+    /// How many transactions have come, gone, or turned from queued to pending or back: what all this has cost.
+    pub(crate) moves: u64,
     /// Raised with every block, so that an account read before it can be told from one read after it.
     pub(crate) blocks: u64,
 }
@@ -46,11 +54,14 @@ impl Inner {
             fees: BTreeSet::new(),
             tails: BTreeSet::new(),
             queued: BTreeSet::new(),
+            authorities: Authorities::default(),
             deadlines: BTreeSet::new(),
             local: BTreeMap::new(),
             dropped: LruCache::new(remembered),
+            promoted: Vec::new(),
             totals: Totals::default(),
             sequence: 0,
+            moves: 0,
             blocks,
         }
     }
@@ -63,6 +74,7 @@ impl Inner {
         if entry.local {
             self.local.insert(entry.sequence, (sender, entry.nonce()));
         }
+        self.authorities.add(&entry);
         let replaced = queue.insert(entry);
         if let Some(replaced) = &replaced {
             self.forget(sender, replaced, Some(DropReason::Replaced(hash)));
@@ -83,7 +95,8 @@ impl Inner {
         entry
     }
 
-    /// Takes over a sender's account: forgets what is used, and what it cannot pay for any more.
+    /// Takes over a sender's account: forgets what is used, and what it cannot pay for any more. Keeps what became
+    /// pending for whoever tells others of it next.
     pub(crate) fn set_account(&mut self, sender: Address, account: AccountState, included: &HashSet<B256>) {
         if self.queues.get(&sender).is_none_or(|queue| queue.account == account) {
             return;
@@ -102,10 +115,11 @@ impl Inner {
                 }
             }
         }
-        self.settle(sender, queue);
+        let promoted = self.settle(sender, queue);
+        self.promoted.extend(promoted);
     }
 
-    /// Drops queued transactions until they are within their share: the last ones of the senders with the most.
+    /// Drops queued transactions until they are within their share: the last ones of the senders that take most of it.
     pub(crate) fn bound_queued(&mut self) {
         let share = self.config.queued_share();
         while self.totals.queued > share.count || self.totals.queued_bytes > share.bytes {
@@ -127,6 +141,8 @@ impl Inner {
     /// Takes an entry that is out of its queue out of everything else.
     fn forget(&mut self, sender: Address, entry: &Entry, reason: Option<DropReason>) {
         let hash = entry.transaction.hash();
+        self.moves += 1;
+        self.authorities.remove(entry);
         self.by_hash.remove(&hash);
         self.local.remove(&entry.sequence);
         if let Some(age) = entry.indexed {
@@ -144,9 +160,14 @@ impl Inner {
             let Some(entry) = queue.remove(last) else { break };
             self.forget(sender, &entry, Some(DropReason::TooManyQueued));
         }
+        while queue.entries.len() > 1 && self.is_limited(&sender, &queue.account) {
+            let Some(last) = queue.entries.last_key_value().map(|(nonce, _)| *nonce) else { break };
+            let Some(entry) = queue.remove(last) else { break };
+            self.forget(sender, &entry, Some(DropReason::Delegated));
+        }
         queue.protect(self.room_for_local(&queue.counted));
         let promoted = self.index_ages(sender, &mut queue);
-        let (counted, keys) = (*queue.totals(), queue.keys_of(sender));
+        let (counted, keys) = (*queue.totals(), queue.keys_of(sender, &self.config));
         self.totals.exchange(&queue.counted, &counted);
         self.index_sender(&queue.keys, &keys);
         (queue.counted, queue.keys) = (counted, keys);
@@ -161,6 +182,7 @@ impl Inner {
         let mut promoted = Vec::new();
         let next = queue.next_nonce();
         for nonce in queue.take_moved() {
+            self.moves += 1;
             let Some(entry) = queue.entries.get_mut(&nonce) else { continue };
             let pending = nonce < next;
             let lifetime = if pending { self.config.pending_lifetime_ms } else { self.config.queued_lifetime_ms };

@@ -1,9 +1,9 @@
 //! Transactions that wait for a block.
 //!
-//! Per sender a queue by nonce, gaps allowed. *Pending* are transactions without a gap before them that the balance pays
-//! for all together, the others are *queued*. Everything is bounded: per sender by number and bytes, globally by number
-//! and bytes, in time by a lifetime; and queued ones, which may never be executed, by a small share of it. What is
-//! accepted and later dropped leaves its reason behind (see [`Pool::dropped`]).
+//! Per sender a queue by nonce, gaps allowed. *Pending* are transactions without a gap before them that the balance
+//! pays for all together, the others are *queued*. Everything is bounded: per sender by number and bytes, globally by
+//! number and bytes, in time by a lifetime; and queued ones, which may never be executed, by a small share of it. What
+//! is accepted and later dropped leaves its reason behind (see [`Pool::dropped`]).
 //!
 //! The pool reads accounts through [`AccountLookup`] and gets the time as an input. It does no I/O; [`Journal`] keeps
 //! local transactions on disk for whoever wants that.
@@ -12,6 +12,7 @@
 mod admission;
 mod best;
 mod config;
+mod delegation;
 mod error;
 mod heads;
 mod index;

@@ -1,6 +1,6 @@
 //! One sender's transactions by nonce: the executable ones from the account's nonce on, and those that are queued.
 
-use crate::config::Share;
+use crate::config::{PoolConfig, Share};
 use crate::types::AccountState;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, U256};
@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) sequence: u64,
     pub(crate) added_ms: u64,
     pub(crate) local: bool,
+    /// Accounts that it may delegate, in order and each once.
+    pub(crate) authorities: Vec<Address>,
     /// Where the pool's index by age has it, and as what.
     pub(crate) indexed: Option<Age>,
 }
@@ -39,7 +41,8 @@ impl Entry {
         let tip_cap = content.max_priority_fee_per_gas().unwrap_or(fee_cap);
         let gas = U256::from(fee_cap).saturating_mul(U256::from(content.gas_limit()));
         let cost = gas.saturating_add(content.value());
-        Self { transaction, fee_cap, tip_cap, cost, sequence: 0, added_ms, local, indexed: None }
+        let authorities = Vec::new();
+        Self { transaction, fee_cap, tip_cap, cost, sequence: 0, added_ms, local, authorities, indexed: None }
     }
 
     pub(crate) fn nonce(&self) -> u64 {
@@ -88,9 +91,19 @@ impl Totals {
 pub(crate) type TipKey = (Reverse<u128>, u64, Address);
 /// Key by the head's fee cap: highest first, then oldest.
 pub(crate) type FeeKey = (Reverse<u128>, u64, Address);
+/// What a pending transaction is worth, when others need its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Worth {
+    /// Whether it is among its sender's first ones. All others are worth less, whatever they offer.
+    pub(crate) first: bool,
+    /// Its fee cap, or that of a cheaper one of its sender's, which must be included before it.
+    pub(crate) price: u128,
+}
+
 /// Key by what the last executable transaction is worth: lowest first, then youngest.
-pub(crate) type TailKey = (u128, Reverse<u64>, Address);
-/// Key by the number of queued transactions, most first; then by the last one's fee cap, lowest first; then youngest.
+pub(crate) type TailKey = (Worth, Reverse<u64>, Address);
+/// Key by the weight of the queued transactions, most first; then by the last one's fee cap, lowest first; then
+/// youngest.
 pub(crate) type QueuedKey = (Reverse<usize>, u128, Reverse<u64>, Address);
 
 /// Where the pool's indices over senders have a sender.
@@ -272,17 +285,17 @@ impl Queue {
     }
 
     /// Where the pool's indices must have this sender.
-    pub(crate) fn keys_of(&self, sender: Address) -> Keys {
+    pub(crate) fn keys_of(&self, sender: Address, config: &PoolConfig) -> Keys {
         let head = self.head();
         let unprotected = self.next.checked_sub(1).filter(|last| *last >= self.protected);
         let tail = unprotected.and_then(|last| self.pending(last)).zip(self.fee_caps.first());
+        let first = self.totals.pending <= config.first_per_sender;
+        let weight = config.queued_share().weight(self.totals.queued, self.totals.queued_bytes);
         Keys {
             tip: head.map(|head| (Reverse(head.tip_cap), head.sequence, sender)),
             fee: head.map(|head| (Reverse(head.fee_cap), head.sequence, sender)),
-            tail: tail.map(|(tail, (floor, _))| (*floor, Reverse(tail.sequence), sender)),
-            queued: self
-                .last_queued()
-                .map(|last| (Reverse(self.totals.queued), last.fee_cap, Reverse(last.sequence), sender)),
+            tail: tail.map(|(tail, (floor, _))| (Worth { first, price: *floor }, Reverse(tail.sequence), sender)),
+            queued: self.last_queued().map(|last| (Reverse(weight), last.fee_cap, Reverse(last.sequence), sender)),
         }
     }
 

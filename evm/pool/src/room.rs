@@ -1,35 +1,73 @@
 //! Making room in a full pool: queued transactions go first, then pending ones that are worth less than the new one.
 
 use crate::Error;
+use crate::config::PoolConfig;
 use crate::index::Inner;
-use crate::queue::Entry;
+use crate::queue::{Entry, Totals, Worth};
 use crate::types::{AccountState, DropReason};
 use alloy_primitives::Address;
 
-/// Pending transactions, or queued ones of others, that one new transaction may push out. More would be one fee for
-/// many, and much work for one that is refused in the end.
-const MAX_VICTIMS: usize = 64;
+/// Pending transactions, or queued ones of others, that one new transaction may push out, if it brings no more bytes
+/// than as many: more would be one fee for many, and much work for one that is refused in the end.
+const VICTIMS: usize = 64;
+
+/// For each so many bytes that a transaction brings, it may push out one: no transaction is smaller, since two numbers
+/// of its signature alone have so many. A limit that did not grow with the bytes would let small ones shield a pool
+/// that is full by bytes from every larger one.
+const BYTES_PER_VICTIM: usize = 64;
 
 /// What room is needed for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     pub(crate) sender: Address,
-    pub(crate) nonce: u64,
     pub(crate) bytes: usize,
-    /// What the transaction is worth: its fee cap, or that of a cheaper one that must be included before it.
-    pub(crate) price: u128,
+    pub(crate) worth: Worth,
     /// Whether it will be pending.
     pub(crate) pending: bool,
     /// Whether it takes a place of the share for local transactions.
     pub(crate) reserved: bool,
-    /// What leaves for it anyway.
-    pub(crate) credit: Credit,
+    /// The sender's own transaction that leaves for it anyway.
+    pub(crate) leaving: Option<Leaving>,
+}
+
+impl Room {
+    /// How many of others it may push out.
+    fn max_victims(&self) -> usize {
+        VICTIMS.max(self.bytes / BYTES_PER_VICTIM)
+    }
+
+    /// Number and bytes of what leaves anyway.
+    fn credit(&self) -> (usize, usize) {
+        self.leaving.map_or((0, 0), |leaving| (1, leaving.bytes))
+    }
+
+    /// Number and bytes of what leaves anyway and is queued.
+    fn queued_credit(&self) -> (usize, usize) {
+        self.leaving.filter(|leaving| leaving.queued).map_or((0, 0), |leaving| (1, leaving.bytes))
+    }
+
+    /// Whether a pending one that is worth so much makes way.
+    fn beats(&self, worth: Worth) -> bool {
+        self.reserved || worth < self.worth
+    }
+
+    /// Why a pending transaction finds no room, when the least that another one is worth is this.
+    fn refused(&self, config: &PoolConfig, least: Option<Worth>) -> Error {
+        match least {
+            Some(least) if self.beats(least) => Error::TooManyVictims { limit: self.max_victims() },
+            Some(least) if least.first && !self.worth.first => {
+                let what = "transactions that others make way for";
+                Error::SenderLimit { sender: self.sender, limit: config.first_per_sender, what }
+            }
+            least => Error::Full { minimum: least.unwrap_or(self.worth).price },
+        }
+    }
 }
 
 /// A transaction that leaves when the new one comes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Credit {
-    pub(crate) count: usize,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaving {
+    pub(crate) nonce: u64,
     pub(crate) bytes: usize,
     /// Whether it is queued.
     pub(crate) queued: bool,
@@ -63,10 +101,11 @@ impl Inner {
     /// Makes room. Nothing is evicted when it would not be enough.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::QueuedFull`].
+    /// [`Error::Full`], [`Error::SenderLimit`], [`Error::QueuedFull`], [`Error::TooManyVictims`].
     pub(crate) fn make_room(&mut self, room: &Room) -> Result<(), Error> {
-        let count = self.totals.count() + 1 - room.credit.count;
-        let bytes = self.totals.bytes() + room.bytes - room.credit.bytes;
+        let (credit, credit_bytes) = room.credit();
+        let count = self.totals.count() + 1 - credit;
+        let bytes = self.totals.bytes() + room.bytes - credit_bytes;
         let excess = Excess {
             count: count.saturating_sub(self.config.max_transactions),
             bytes: bytes.saturating_sub(self.config.max_bytes),
@@ -79,7 +118,7 @@ impl Inner {
         if !excess.some() {
             return Ok(());
         }
-        let (credit, credit_bytes) = if room.credit.queued { (room.credit.count, room.credit.bytes) } else { (0, 0) };
+        let (credit, credit_bytes) = room.queued_credit();
         let mut beyond = Excess {
             count: excess.count.saturating_sub(self.totals.queued - credit),
             bytes: excess.bytes.saturating_sub(self.totals.queued_bytes - credit_bytes),
@@ -87,10 +126,10 @@ impl Inner {
         let mut victims = Vec::new();
         while beyond.some() {
             let cheapest = self.tails.iter().find(|(.., sender)| *sender != room.sender).copied();
-            let victim = cheapest.filter(|(price, ..)| room.reserved || *price < room.price);
-            let Some((.., sender)) = victim.filter(|_| victims.len() < MAX_VICTIMS) else {
+            let may = victims.len() < room.max_victims();
+            let Some((.., sender)) = cheapest.filter(|(worth, ..)| may && room.beats(*worth)) else {
                 self.restore(victims);
-                return Err(Error::Full { minimum: cheapest.map_or(room.price, |(price, ..)| price) });
+                return Err(room.refused(&self.config, cheapest.map(|(worth, ..)| worth)));
             };
             let Some(victim) = self.take_last_pending(sender) else { break };
             beyond.less(&victim.entry);
@@ -99,12 +138,11 @@ impl Inner {
         }
         self.remember(&victims, &DropReason::Evicted);
         while excess.some() {
-            let replaced = |sender: &Address| {
-                *sender == room.sender
-                    && self.queues.get(sender).and_then(|queue| queue.last_queued()).map(Entry::nonce)
-                        == Some(room.nonce)
+            let leaves = |sender: &Address| {
+                let last = self.queues.get(sender).and_then(|queue| queue.last_queued()).map(Entry::nonce);
+                *sender == room.sender && last.is_some() && last == room.leaving.map(|leaving| leaving.nonce)
             };
-            let Some((.., sender)) = self.queued.iter().find(|(.., sender)| !replaced(sender)).copied() else { break };
+            let Some((.., sender)) = self.queued.iter().find(|(.., sender)| !leaves(sender)).copied() else { break };
             let Some(victim) = self.take_last_queued(sender) else { break };
             excess.less(&victim.entry);
             self.remember(&[victim], &DropReason::TooManyQueued);
@@ -112,21 +150,25 @@ impl Inner {
         Ok(())
     }
 
-    /// A queued transaction pushes out only queued ones: of senders with more of them, or with as many for less.
+    /// A queued transaction pushes out only queued ones: of senders that take more of the share for such, or as much
+    /// for less.
     fn room_for_queued(&mut self, room: &Room, mut excess: Excess) -> Result<(), Error> {
-        let share = self.config.queued_share();
-        let count = self.totals.queued + 1 - room.credit.count;
-        let bytes = self.totals.queued_bytes + room.bytes - room.credit.bytes;
+        let (share, (credit, credit_bytes)) = (self.config.queued_share(), room.credit());
+        let count = self.totals.queued + 1 - credit;
+        let bytes = self.totals.queued_bytes + room.bytes - credit_bytes;
         excess.count = excess.count.max(count.saturating_sub(share.count));
         excess.bytes = excess.bytes.max(bytes.saturating_sub(share.bytes));
-        let own = self.queues.get(&room.sender).map_or(0, |queue| queue.totals().queued) + 1 - room.credit.count;
+        let own = self.queues.get(&room.sender).map_or(Totals::default(), |queue| *queue.totals());
+        let own = share.weight(own.queued + 1 - credit, own.queued_bytes + room.bytes - credit_bytes);
         let mut victims = Vec::new();
         while excess.some() {
             let most = self.queued.iter().find(|(.., sender)| *sender != room.sender).copied();
-            let victim = most.filter(|(count, price, ..)| count.0 > own || (count.0 == own && *price < room.price));
-            let Some((.., sender)) = victim.filter(|_| victims.len() < MAX_VICTIMS) else {
+            let victim =
+                most.filter(|(weight, price, ..)| weight.0 > own || (weight.0 == own && *price < room.worth.price));
+            let Some((.., sender)) = victim.filter(|_| victims.len() < room.max_victims()) else {
                 self.restore(victims);
-                return Err(Error::QueuedFull);
+                let limit = room.max_victims();
+                return Err(if victim.is_some() { Error::TooManyVictims { limit } } else { Error::QueuedFull });
             };
             let Some(victim) = self.take_last_queued(sender) else { break };
             excess.less(&victim.entry);

@@ -13,6 +13,9 @@ pub struct AccountState {
     pub balance: U256,
     /// Whether it has code that is no EIP-7702 delegation.
     pub contract: bool,
+    /// Whether its code is an EIP-7702 delegation: anybody's call may then move its balance, and with it end all its
+    /// transactions at once. So it may have one in the pool at a time.
+    pub delegated: bool,
 }
 
 /// Reads accounts at the head.
@@ -46,7 +49,8 @@ pub struct Added {
     pub pending: bool,
     /// The transaction that it replaced.
     pub replaced: Option<B256>,
-    /// Later ones of its sender that waited for it alone.
+    /// Others that can be executed only now: later ones of its sender that waited for it alone, and those that a
+    /// changed account made executable since this was last told, of whatever sender.
     pub promoted: Vec<Arc<RecoveredTransaction>>,
 }
 
@@ -61,6 +65,8 @@ pub enum DropReason {
     Evicted,
     /// It cannot be executed before an earlier one of its sender, and too many such transactions wait.
     TooManyQueued,
+    /// Its sender's code is delegated, or is about to be, and such may have one transaction in the pool at a time.
+    Delegated,
     /// It waited too long.
     Expired,
     /// It turned out invalid when it was to be executed.
@@ -75,6 +81,9 @@ impl std::fmt::Display for DropReason {
             Self::Evicted => f.write_str("evicted: the pool was full of better paying transactions"),
             Self::TooManyQueued => {
                 f.write_str("evicted: too many transactions waited for earlier ones of their senders")
+            }
+            Self::Delegated => {
+                f.write_str("dropped: a delegated account may have one transaction in the pool at a time")
             }
             Self::Expired => f.write_str("expired: it waited longer than the pool's lifetime"),
             Self::Invalid(reason) => write!(f, "invalid when it was to be executed: {reason}"),

@@ -70,6 +70,8 @@ pub struct Committed {
     pub since_parent_ms: u64,
     /// Round in which it was decided.
     pub round: u32,
+    /// Transactions of the pool that can be executed only now.
+    pub promoted: Vec<Arc<RecoveredTransaction>>,
 }
 
 /// What serving a request gave.
@@ -247,9 +249,10 @@ impl Application {
             }
         };
         let accounts = HeadAccounts(Arc::clone(&self.executor));
-        if let Err(error) = self.pool.on_block(&executed.transactions, changed, &accounts) {
+        let promoted = self.pool.on_block(&executed.transactions, changed, &accounts).unwrap_or_else(|error| {
             tracing::error!(%error, "the pool could not take over the new head");
-        }
+            Vec::new()
+        });
         let sets = self
             .executor
             .validator_set(height + 1)
@@ -267,7 +270,7 @@ impl Application {
         let input = Input::Committed { head, next_set, following_set, timing, transactions_waiting: false };
         Served {
             answer: Some(Answer::Input(input)),
-            committed: Some(Committed { executed, times, since_parent_ms, round: certificate.round }),
+            committed: Some(Committed { executed, times, since_parent_ms, round: certificate.round, promoted }),
         }
     }
 

@@ -12,6 +12,7 @@ mod snapshots;
 mod start;
 mod state_sync;
 mod transactions;
+mod useless;
 
 pub use application::{Answer, Application, Committed, Request, Served, timing, unknown_rules};
 pub use error::Error;
@@ -24,4 +25,5 @@ pub use set_walk::SetWalk;
 pub use snapshots::{CheckedTail, check_tail, finish_import, offers, pieces, tail};
 pub use start::{own_signature_above, start_info};
 pub use state_sync::{Finished, StateSync, SyncAction, Trust};
-pub use transactions::{HeadAccounts, UselessBudget, judge_transaction, useless};
+pub use transactions::{HeadAccounts, authorizations, judge_transaction, wasted};
+pub use useless::{UselessBudget, UselessRate};

@@ -9,7 +9,7 @@ use bttc_executor::Executor;
 use bttc_genesis::{ChainSpec, DEV_KEYS, GenesisValidator, Preset};
 use bttc_network::Verdict;
 use bttc_node::{Answer, Application, HeadAccounts, Request, judge_transaction};
-use bttc_pool::{ChainLimits, Pool, PoolConfig};
+use bttc_pool::{AccountLookup, ChainLimits, Pool, PoolConfig};
 use bttc_state::{MemoryStore, StateRead, StateStore, StoreOptions};
 use bttc_types::{Certificate, MAX_TRANSACTION_BYTES, RecoveredTransaction, SecretKey, Transaction};
 use std::sync::Arc;
@@ -55,6 +55,13 @@ fn plain() -> TxEip1559 {
 
 fn bytes(transaction: TxEip1559) -> Vec<u8> {
     signed(0, transaction).encoded_2718()
+}
+
+/// The first account's authorization of somebody's code.
+fn authorization(address: Address) -> SignedAuthorization {
+    let authorization = Authorization { chain_id: U256::from(CHAIN_ID), address, nonce: 0 };
+    let proof = signature(0, authorization.signature_hash());
+    SignedAuthorization::new_unchecked(authorization, u8::from(proof.v()), proof.r(), proof.s())
 }
 
 fn set_code(authorization_list: Vec<SignedAuthorization>) -> TxEip7702 {
@@ -196,10 +203,8 @@ fn an_authority_whose_nonce_anothers_transaction_moves_stays_executable() {
         hashes.push(recovered.hash());
         assert!(chain.pool.add(Arc::new(recovered), false, 0, &accounts).unwrap().pending);
     }
-    let authorization = Authorization { chain_id: U256::from(CHAIN_ID), address: Address::repeat_byte(0x44), nonce: 0 };
-    let proof = signature(0, authorization.signature_hash());
-    let authorization = SignedAuthorization::new_unchecked(authorization, u8::from(proof.v()), proof.r(), proof.s());
-    chain.commit(vec![signed(1, set_code(vec![authorization]))]);
+    // For no code, so that it is an account as any other afterwards.
+    chain.commit(vec![signed(1, set_code(vec![authorization(Address::ZERO)]))]);
     assert_eq!(chain.executor.store().account(authority).unwrap().unwrap().nonce, 1, "the authorization was used");
 
     assert_eq!(chain.pool.next_nonce(&authority), Some(3));
@@ -208,6 +213,24 @@ fn an_authority_whose_nonce_anothers_transaction_moves_stays_executable() {
     assert!(chain.pool.has_executable(base_fee));
     assert!(chain.pool.get(&hashes[0]).is_none(), "its nonce is used");
     assert!(chain.pool.get(&hashes[1]).is_some());
+}
+
+#[test]
+fn an_account_that_is_delegated_keeps_one_transaction_in_the_pool() {
+    let chain = Chain::new(100);
+    let accounts = HeadAccounts(Arc::clone(&chain.executor));
+    let authority = DEV_KEYS[0].0;
+    let add = |nonce: u64| {
+        let recovered = RecoveredTransaction::recover(signed(0, TxEip1559 { nonce, ..plain() })).unwrap();
+        chain.pool.add(Arc::new(recovered), false, 0, &accounts).map(|added| added.pending)
+    };
+    (0..4).for_each(|nonce| assert_eq!(add(nonce), Ok(true)));
+    assert!(!accounts.account(authority).unwrap().delegated);
+    chain.commit(vec![signed(1, set_code(vec![authorization(Address::repeat_byte(0x44))]))]);
+    let account = accounts.account(authority).unwrap();
+    assert!(account.delegated && !account.contract);
+    assert_eq!(chain.pool.content(Some(authority)).len(), 1);
+    assert_eq!(add(2), Err(bttc_pool::Error::InFlightLimit(authority)));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use bttc_executor::{Executor, ReadHost};
 use bttc_modules::bridge::views;
 use bttc_modules::{Fault, Host};
 use bttc_network::NetworkHandle;
+use bttc_node::UselessBudget;
 use bttc_rpc::{BridgeApi, DepositCertificate, VoteEvent, deposit_json};
 use bttc_types::{SecretKey, Signature};
 use bttc_watcher::{Contradiction, Follower, LedgerGateway, LedgerView, SignGuard, VoteBook, boundaries};
@@ -65,6 +66,8 @@ pub(crate) struct Bridge {
     members: RwLock<BTreeSet<Address>>,
     offences: Mutex<VecDeque<(Address, Offence)>>,
     votes: broadcast::Sender<VoteEvent>,
+    /// What votes of nobody, and known ones, may cost.
+    pub(crate) useless: Arc<Mutex<UselessBudget>>,
     folder: std::path::PathBuf,
 }
 
@@ -100,6 +103,7 @@ impl Bridge {
             members: RwLock::default(),
             offences: Mutex::default(),
             votes: broadcast::Sender::new(VOTE_EVENTS),
+            useless: Arc::default(),
             folder,
         });
         bridge.look()?;

@@ -1,9 +1,10 @@
 //! Signing what is due, and taking in what others sign.
 
 use super::{Bridge, Offence};
+use crate::clock;
 use bttc_bridge_types::{BridgeVote, Subject};
 use bttc_modules::bridge::views;
-use bttc_network::{Lane, Verdict};
+use bttc_network::{Lane, Ticket, Verdict};
 use bttc_types::Signature;
 use bttc_watcher::{Inserted, LedgerView, due};
 use std::sync::Arc;
@@ -24,8 +25,8 @@ pub(crate) enum BridgeEvent {
     Vote {
         /// From whom.
         peer: u64,
-        /// Its number, for the verdict.
-        number: u64,
+        /// Its ticket, for the verdict.
+        number: Ticket,
         /// Its bytes.
         bytes: Vec<u8>,
     },
@@ -161,8 +162,13 @@ impl Bridge {
                     network.send(peer, Lane::Attestations, vote.encode());
                 }
             }
+            BridgeEvent::Vote { number, .. } if number.is_void() => {}
             BridgeEvent::Vote { peer, number, bytes } => {
                 let verdict = self.judge(&bytes, &view);
+                // What is new is told once; of the rest nobody knows whose signature it is before that was recovered.
+                if matches!(verdict, Verdict::Ignore) {
+                    self.useless.lock().charge(peer, clock::now().mono_ms);
+                }
                 network.verdict(peer, Lane::Attestations, number, bytes, verdict);
             }
         }

@@ -100,11 +100,9 @@ impl DevChain {
 
     fn add(&self, transaction: RecoveredTransaction) -> eyre::Result<B256> {
         let transaction = Arc::new(transaction);
-        let added = self.pool.add(Arc::clone(&transaction), true, clock::now().wall_ms, &self.accounts())?;
-        if added.pending {
-            for transaction in std::iter::once(transaction).chain(added.promoted) {
-                let _ = self.pending.send(transaction);
-            }
+        let added = self.pool.add(Arc::clone(&transaction), true, clock::now().mono_ms, &self.accounts())?;
+        for transaction in Some(transaction).filter(|_| added.pending).into_iter().chain(added.promoted) {
+            let _ = self.pending.send(transaction);
         }
         let mut mining = self.mining.lock();
         if mining.automine {
@@ -161,6 +159,9 @@ impl DevChain {
             (Some(committed), _) => {
                 let count = committed.executed.transactions.len();
                 let _ = self.heads.send(committed.executed);
+                for transaction in committed.promoted {
+                    let _ = self.pending.send(transaction);
+                }
                 Ok(count)
             }
             (None, answer) => bail!("the block could not be committed: {answer:?}"),

@@ -102,12 +102,10 @@ impl NodeApi for ImportedChain {
             RecoveredTransaction::recover(transaction).map_err(|_| "invalid sender: bad signature".to_owned())?;
         let transaction = Arc::new(recovered);
         let accounts = HeadAccounts(Arc::clone(&self.executor));
-        let added = self.pool.add(Arc::clone(&transaction), true, clock::now().wall_ms, &accounts);
+        let added = self.pool.add(Arc::clone(&transaction), true, clock::now().mono_ms, &accounts);
         let added = added.map_err(|error| error.to_string())?;
-        if added.pending {
-            for transaction in std::iter::once(transaction).chain(added.promoted) {
-                let _ = self.pending.send(transaction);
-            }
+        for transaction in Some(transaction).filter(|_| added.pending).into_iter().chain(added.promoted) {
+            let _ = self.pending.send(transaction);
         }
         Ok(added.hash)
     }

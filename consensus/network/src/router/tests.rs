@@ -173,6 +173,19 @@ fn repeating_is_bounded_in_bytes_and_blames_nobody() {
 }
 
 #[test]
+fn a_message_costs_something_though_there_be_nothing_in_it() {
+    for lane in Lane::ALL {
+        let mut router = router(1);
+        let bound = lane.quota_bytes() * 16 / 256;
+        let taken = (0..=bound).take_while(|_| router.arrived(0, lane, b"", 0) != Arrival::OverQuota).count() as u64;
+        assert_eq!(taken, bound, "{}", lane.name());
+        let later =
+            (0..=bound).take_while(|_| router.arrived(0, lane, b"", 1_000) != Arrival::OverQuota).count() as u64;
+        assert_eq!(later, bound / 4, "{}", lane.name());
+    }
+}
+
+#[test]
 fn what_a_peer_says_of_itself_is_its_own_act() {
     let mut router = router(1);
     let faults = (0..100).take_while(|_| router.over_quota(0, Lane::Control, 0) == Consequence::Keep).count();

@@ -24,6 +24,12 @@ pub(super) fn check(pool: &Pool, at: &str) {
     assert_eq!(inner.tails.len(), have(|queue| queue.totals().pending > queue.totals().protected), "{at}");
     assert_eq!(inner.queued.len(), have(|queue| queue.totals().queued > 0), "{at}");
 
+    let mut named: BTreeMap<Address, usize> = BTreeMap::new();
+    for entry in inner.queues.values().flat_map(|queue| queue.entries.values()) {
+        entry.authorities.iter().for_each(|authority| *named.entry(*authority).or_default() += 1);
+    }
+    assert_eq!(inner.authorities.counts(), &named, "{at}");
+
     let (config, queued, local) = (&pool.config, pool.config.queued_share(), pool.config.local_share());
     assert!(totals.count() <= config.max_transactions && totals.bytes() <= config.max_bytes, "{at}: {totals:?}");
     assert!(totals.queued <= queued.count && totals.queued_bytes <= queued.bytes, "{at}: {totals:?}");
@@ -60,7 +66,8 @@ fn check_queue(inner: &Inner, sender: Address, queue: &Queue, at: &str) -> Total
     assert_eq!((*queue.totals(), queue.counted), (counted, counted), "{at}");
     assert!(counted.queued <= inner.config.max_queued_per_sender, "{at}");
     assert!(queue.entries.len() <= inner.config.max_per_sender, "{at}");
-    let keys = queue.keys_of(sender);
+    assert!(queue.entries.len() == 1 || !inner.is_limited(&sender, &queue.account), "{at}: one of a delegated account");
+    let keys = queue.keys_of(sender, &inner.config);
     assert_eq!(queue.keys, keys, "{at}");
     assert!(keys.tip.is_none_or(|key| inner.tips.contains(&key)), "{at}");
     assert!(keys.fee.is_none_or(|key| inner.fees.contains(&key)), "{at}");

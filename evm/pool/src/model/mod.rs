@@ -5,11 +5,12 @@ mod naive;
 
 use crate::types::{AccountLookup, AccountState, ChainLimits};
 use crate::{Error, Pool, PoolConfig};
-use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_primitives::{Address, Signature, TxKind, U256};
-use bttc_types::{RecoveredTransaction, Transaction};
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEip7702};
+use alloy_eips::eip7702::{Authorization, SignedAuthorization};
+use alloy_primitives::{Address, B256, Signature, TxKind, U256};
+use bttc_types::{RecoveredTransaction, SecretKey, Transaction};
 use naive::Naive;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 const SENDERS: u64 = 7;
@@ -44,6 +45,7 @@ fn config(random: &mut Random) -> PoolConfig {
         max_bytes_per_sender: 2_500,
         max_transactions: usize::try_from(all).unwrap(),
         max_bytes: usize::try_from(all * (60 + random.below(120))).unwrap(),
+        first_per_sender: usize::try_from(random.below(8)).unwrap(),
         max_queued_per_sender: 1 + usize::try_from(random.below(5)).unwrap(),
         queued_percent: usize::try_from(5 + random.below(40)).unwrap(),
         local_percent: usize::try_from(random.below(40)).unwrap(),
@@ -55,7 +57,7 @@ fn config(random: &mut Random) -> PoolConfig {
 }
 
 fn transaction(random: &mut Random, accounts: &Accounts, naive: &Naive) -> Arc<RecoveredTransaction> {
-    let sender = Address::left_padding_from(&[u8::try_from(1 + random.below(SENDERS)).unwrap()]);
+    let sender = key(1 + random.below(SENDERS)).address();
     let next = accounts.account(sender).unwrap().nonce;
     // Mostly the one that comes next, so that the pool fills with executable ones.
     let nonce = match random.below(3) {
@@ -65,19 +67,47 @@ fn transaction(random: &mut Random, accounts: &Accounts, naive: &Naive) -> Arc<R
     let fee = MIN_FEE + u128::from(random.below(40));
     let size = if random.below(4) == 0 { random.below(400) } else { 0 };
     let value = if random.below(4) == 0 { random.below(60_000_000) } else { 0 };
-    let content = TxEip1559 {
-        chain_id: 1,
-        nonce,
-        gas_limit: 1_000_000,
-        max_fee_per_gas: fee,
-        max_priority_fee_per_gas: u128::from(random.below(u64::try_from(fee).unwrap() + 1)),
-        to: TxKind::Call(Address::ZERO),
-        value: U256::from(value),
-        input: vec![1; usize::try_from(size).unwrap()].into(),
-        ..TxEip1559::default()
-    };
+    let tip = u128::from(random.below(u64::try_from(fee).unwrap() + 1));
     let signature = Signature::new(U256::from_be_slice(sender.as_slice()), U256::ONE, false);
-    Arc::new(RecoveredTransaction::with_sender(Transaction::from(content.into_signed(signature)), sender))
+    let transaction = if random.below(12) == 0 {
+        let content = TxEip7702 {
+            chain_id: 1,
+            nonce,
+            gas_limit: 1_000_000,
+            max_fee_per_gas: fee,
+            max_priority_fee_per_gas: tip,
+            value: U256::from(value),
+            authorization_list: (0..1 + random.below(3)).map(|_| authorization(1 + random.below(SENDERS))).collect(),
+            ..TxEip7702::default()
+        };
+        Transaction::from(content.into_signed(signature))
+    } else {
+        let content = TxEip1559 {
+            chain_id: 1,
+            nonce,
+            gas_limit: 1_000_000,
+            max_fee_per_gas: fee,
+            max_priority_fee_per_gas: tip,
+            to: TxKind::Call(Address::ZERO),
+            value: U256::from(value),
+            input: vec![1; usize::try_from(size).unwrap()].into(),
+            ..TxEip1559::default()
+        };
+        Transaction::from(content.into_signed(signature))
+    };
+    Arc::new(RecoveredTransaction::with_sender(transaction, sender))
+}
+
+fn key(number: u64) -> SecretKey {
+    SecretKey::from_bytes(&[u8::try_from(number).unwrap(); 32]).unwrap()
+}
+
+/// An authorization of a sender that can take effect some time.
+fn authorization(number: u64) -> SignedAuthorization {
+    let authorization = Authorization { chain_id: U256::ZERO, address: Address::ZERO, nonce: 1 << 40 };
+    let signed = key(number).sign(authorization.signature_hash());
+    let bytes = signed.as_bytes();
+    authorization.into_signed(Signature::from_bytes_and_parity(&bytes[..64], bytes[64] == 1))
 }
 
 /// Changes the accounts of some senders as a block might; gives them.
@@ -88,10 +118,11 @@ fn change(random: &mut Random, accounts: &Accounts, naive: &Naive) -> Vec<Addres
         if random.below(4) > 0 {
             continue;
         }
-        match random.below(4) {
+        match random.below(5) {
             0 => account.balance = U256::from(random.below(400_000_000)),
             1 => account.nonce += random.below(3),
             2 => account.nonce = naive.next_nonce(*address).unwrap_or(account.nonce),
+            3 => account.delegated = random.below(5) == 0,
             _ => account.balance = account.balance.saturating_add(U256::from(random.below(300_000_000))),
         }
         changed.push(*address);
@@ -111,13 +142,12 @@ fn run(seed: u64, steps: u64) -> BTreeMap<&'static str, u64> {
     let pool = Pool::new(config, limits);
     let accounts = Accounts::default();
     for number in 1..=SENDERS {
-        let state =
-            AccountState { nonce: 0, balance: U256::from(50_000_000 + random.below(900_000_000)), contract: false };
-        let address = Address::left_padding_from(&[u8::try_from(number).unwrap()]);
-        accounts.0.lock().unwrap().insert(address, state);
+        let balance = U256::from(50_000_000 + random.below(900_000_000));
+        accounts.0.lock().unwrap().insert(key(number).address(), AccountState { balance, ..AccountState::default() });
     }
     let mut naive = Naive::new(config);
     let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut announced = HashSet::new();
     let mut now_ms = 1_000;
     for step in 0..steps {
         now_ms += random.below(4);
@@ -125,7 +155,8 @@ fn run(seed: u64, steps: u64) -> BTreeMap<&'static str, u64> {
         match random.below(20) {
             0 => {
                 let changed = change(&mut random, &accounts, &naive);
-                pool.on_block(&[], changed.iter().copied(), &accounts).unwrap();
+                let promoted = pool.on_block(&[], changed.iter().copied(), &accounts).unwrap();
+                announced.extend(promoted.iter().map(|transaction| transaction.hash()));
                 for address in changed {
                     naive.set_account(address, accounts.account(address).unwrap());
                     naive.bound_queued();
@@ -152,17 +183,31 @@ fn run(seed: u64, steps: u64) -> BTreeMap<&'static str, u64> {
                 let expected = naive.add(&transaction, local, now_ms, account);
                 let got = pool.add(Arc::clone(&transaction), local, now_ms, &accounts);
                 *seen.entry(name(got.as_ref().map(|added| added.pending))).or_default() += 1;
+                if let Ok(added) = &got {
+                    announced.extend(Some(added.hash).filter(|_| added.pending));
+                    announced.extend(added.promoted.iter().map(|transaction| transaction.hash()));
+                }
                 let got = got.map(|added| added.pending);
                 assert_eq!(got, expected, "{at}: {}", transaction.nonce());
             }
         }
         naive.assert_same(&pool, &at);
         invariants::check(&pool, &at);
+        assert_announced(&pool, &mut announced, &at);
         if step % 8 == 0 {
             invariants::check_order(&pool, 5 + random.below(40), &at);
         }
     }
     seen
+}
+
+/// Whoever watches the pool hears of everything that can be executed, each time that it has become so.
+fn assert_announced(pool: &Pool, announced: &mut HashSet<B256>, at: &str) {
+    let pending: HashSet<B256> =
+        pool.content(None).iter().filter(|entry| entry.pending).map(|entry| entry.transaction.hash()).collect();
+    announced.retain(|hash| pending.contains(hash));
+    let untold: HashSet<B256> = pool.inner.lock().promoted.iter().map(|transaction| transaction.hash()).collect();
+    assert!(pending.iter().all(|hash| announced.contains(hash) || untold.contains(hash)), "{at}");
 }
 
 fn name(result: Result<bool, &Error>) -> &'static str {
@@ -171,7 +216,10 @@ fn name(result: Result<bool, &Error>) -> &'static str {
         Ok(false) => "queued",
         Err(Error::Full { .. }) => "full",
         Err(Error::QueuedFull) => "queued full",
+        Err(Error::SenderLimit { what: "transactions that others make way for", .. }) => "beyond the first",
         Err(Error::SenderLimit { .. }) => "sender limit",
+        Err(Error::InFlightLimit(_)) => "in flight",
+        Err(Error::AuthorityReserved(_)) => "reserved",
         Err(Error::InsufficientFunds { .. }) => "funds",
         Err(Error::NonceTooLow { .. }) => "nonce too low",
         Err(Error::NonceTooHigh { .. }) => "nonce too high",
@@ -189,9 +237,20 @@ fn the_pool_does_what_a_naive_one_does() {
             *seen.entry(name).or_default() += count;
         }
     }
-    for name in ["pending", "queued", "full", "queued full", "sender limit", "funds", "nonce too low", "nonce too high"]
-    {
+    for name in [
+        "pending",
+        "queued",
+        "full",
+        "queued full",
+        "beyond the first",
+        "sender limit",
+        "in flight",
+        "reserved",
+        "funds",
+        "nonce too low",
+        "nonce too high",
+        "replacement",
+    ] {
         assert!(seen.get(name).is_some_and(|count| *count > 100), "{name} was hardly tried: {seen:?}");
     }
-    assert!(seen.get("replacement").is_some_and(|count| *count > 100), "{seen:?}");
 }

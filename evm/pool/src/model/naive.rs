@@ -1,9 +1,12 @@
 //! A pool without an index.
 
+mod room;
+
 use crate::config::Share;
 use crate::types::AccountState;
 use crate::{Error, Pool, PoolConfig};
 use alloy_consensus::Transaction as _;
+use alloy_eips::eip7702::SignedAuthorization;
 use alloy_primitives::{Address, B256, U256};
 use bttc_types::RecoveredTransaction;
 use std::cmp::Reverse;
@@ -21,7 +24,12 @@ struct Item {
     sequence: u64,
     added_ms: u64,
     local: bool,
+    /// Whom it may delegate.
+    authorities: BTreeSet<Address>,
 }
+
+/// What a pending transaction is worth: whether it is among its sender's first, and the price.
+type Worth = (bool, u128);
 
 pub(super) struct Naive {
     config: PoolConfig,
@@ -93,10 +101,20 @@ impl Naive {
         }
     }
 
+    /// Whether a sender may have one transaction only.
+    fn limited(&self, sender: Address) -> bool {
+        self.accounts.get(&sender).is_some_and(|account| account.delegated)
+            || self.items.iter().any(|item| item.authorities.contains(&sender))
+    }
+
     /// What follows every change of a sender's transactions or account.
     fn settle(&mut self, sender: Address) {
         while self.queued(sender).len() > self.config.max_queued_per_sender {
             let last = self.queued(sender).last().unwrap().hash;
+            self.items.retain(|item| item.hash != last);
+        }
+        while self.limited(sender) && self.of(sender).len() > 1 {
+            let last = self.of(sender).last().unwrap().hash;
             self.items.retain(|item| item.hash != last);
         }
         let room = self.room_for_local(sender);
@@ -130,11 +148,17 @@ impl Naive {
         self.settle(sender);
     }
 
+    /// How much of the share for queued ones these take.
+    fn weight(&self, items: &[&Item]) -> usize {
+        let (share, bytes) = (self.config.queued_share(), items.iter().map(|item| item.bytes).sum::<usize>());
+        items.len().max(bytes * share.count / share.bytes)
+    }
+
     fn most_queued(&self, except: Option<Address>) -> Option<(usize, Item)> {
         let senders = self.senders().into_iter().filter(|sender| Some(*sender) != except);
         let last = senders.filter_map(|sender| {
             let queued = self.queued(sender);
-            queued.last().map(|last| (queued.len(), (*last).clone()))
+            queued.last().map(|last| (self.weight(&queued), (*last).clone()))
         });
         last.min_by_key(|(count, last)| (Reverse(*count), last.fee, Reverse(last.sequence), last.sender))
     }
@@ -183,6 +207,7 @@ impl Naive {
             sequence: self.sequence + 1,
             added_ms: now_ms,
             local,
+            authorities: authorities_of(transaction),
         };
         if self.items.iter().any(|other| other.hash == item.hash) {
             return Err(Error::AlreadyKnown);
@@ -207,6 +232,15 @@ impl Naive {
             return Err(Error::NonceTooHigh { next: account.nonce, got: nonce, limit: config.max_per_sender });
         }
         let next = self.next_nonce(sender).unwrap();
+        let others: Vec<&Item> = self.of(sender).into_iter().filter(|other| other.nonce != nonce).collect();
+        let limited = self.limited(sender) || item.authorities.contains(&sender);
+        let overtaken = match others[..] {
+            [other] if limited && other.nonce >= next && other.nonce > nonce && self.of(sender).len() == 1 => {
+                Some(other)
+            }
+            _ => None,
+        };
+        let overtaken = overtaken.cloned();
         let old = self.of(sender).into_iter().find(|other| other.nonce == nonce).cloned();
         let held: usize = self.of(sender).iter().map(|item| item.bytes).sum();
         let limit = |limit, what| Err(Error::SenderLimit { sender, limit, what });
@@ -234,8 +268,15 @@ impl Naive {
         if cost > account.balance {
             return Err(Error::InsufficientFunds { balance: account.balance, cost });
         }
+        if limited && !others.is_empty() && overtaken.is_none() {
+            return Err(Error::InFlightLimit(sender));
+        }
+        let named = item.authorities.iter().filter(|authority| **authority != sender);
+        if let Some(authority) = named.into_iter().find(|authority| self.of(**authority).len() > 1) {
+            return Err(Error::AuthorityReserved(*authority));
+        }
         item.local |= old.as_ref().is_some_and(|old| old.local);
-        let leaving = old.clone().or(gives_way);
+        let leaving = old.clone().or(overtaken).or(gives_way);
         self.make_room(&item, leaving.as_ref(), nonce <= next)?;
         self.items.retain(|other| Some(other.hash) != old.as_ref().map(|old| old.hash));
         self.items.push(item);
@@ -244,99 +285,6 @@ impl Naive {
         self.sequence += 1;
         self.settle(sender);
         Ok(nonce <= next)
-    }
-
-    fn make_room(&mut self, item: &Item, leaving: Option<&Item>, pending: bool) -> Result<(), Error> {
-        let share = self.config.queued_share();
-        let excess = |naive: &Self| {
-            let count = naive.items.len() + 1 - usize::from(leaving.is_some());
-            let bytes: usize = naive.items.iter().map(|item| item.bytes).sum();
-            let bytes = bytes + item.bytes - leaving.map_or(0, |leaving| leaving.bytes);
-            let max = naive.config;
-            (count.saturating_sub(max.max_transactions), bytes.saturating_sub(max.max_bytes))
-        };
-        let worth = |naive: &Self| {
-            let before = naive.pending(item.sender).into_iter().filter(|other| other.nonce != item.nonce);
-            before.map(|other| other.fee).chain([item.fee]).min().unwrap()
-        };
-        let worth = worth(self);
-        let mut victims = Vec::new();
-        if pending {
-            let queued_leaving =
-                leaving.filter(|leaving| self.queued(item.sender).iter().any(|queued| queued.hash == leaving.hash));
-            let queued = self.all_queued();
-            let queued_count = queued.count - usize::from(queued_leaving.is_some());
-            let queued_bytes = queued.bytes - queued_leaving.map_or(0, |leaving| leaving.bytes);
-            let reserved = self.reserved(item);
-            loop {
-                let (count, bytes) = excess(self);
-                if count <= queued_count && bytes <= queued_bytes {
-                    break;
-                }
-                let cheapest = self.cheapest_tail(item.sender);
-                let Some((_, last)) = cheapest.clone().filter(|(price, _)| reserved || *price < worth) else {
-                    self.restore(victims);
-                    return Err(Error::Full { minimum: cheapest.map_or(worth, |(price, _)| price) });
-                };
-                victims.push((self.accounts[&last.sender], last.clone()));
-                self.remove(last.sender, last.nonce);
-            }
-            while excess(self) != (0, 0) {
-                let own = self.queued(item.sender).last().is_some_and(|last| last.nonce == item.nonce);
-                let Some((_, last)) = self.most_queued(own.then_some(item.sender)) else { break };
-                self.remove(last.sender, last.nonce);
-            }
-            return Ok(());
-        }
-        loop {
-            let (count, bytes) = excess(self);
-            let queued = self.all_queued();
-            let own = queued.count + 1 - usize::from(leaving.is_some());
-            let own_bytes = queued.bytes + item.bytes - leaving.map_or(0, |leaving| leaving.bytes);
-            if count == 0 && bytes == 0 && own <= share.count && own_bytes <= share.bytes {
-                return Ok(());
-            }
-            let own = self.queued(item.sender).len() + 1 - usize::from(leaving.is_some());
-            let most = self.most_queued(Some(item.sender));
-            let victim = most.filter(|(count, last)| *count > own || (*count == own && last.fee < worth));
-            let Some((_, last)) = victim else {
-                self.restore(victims);
-                return Err(Error::QueuedFull);
-            };
-            victims.push((self.accounts[&last.sender], last.clone()));
-            self.remove(last.sender, last.nonce);
-        }
-    }
-
-    fn reserved(&self, item: &Item) -> bool {
-        let protected = self.protected_of(item.sender);
-        let others: Vec<&&Item> = protected.iter().filter(|other| other.nonce != item.nonce).collect();
-        let room = self.room_for_local(item.sender);
-        let first = self.accounts[&item.sender].nonce;
-        let bytes: usize = others.iter().map(|other| other.bytes).sum();
-        item.local
-            && item.nonce <= first + protected.len() as u64
-            && others.len() < room.count
-            && bytes + item.bytes <= room.bytes
-    }
-
-    /// The last transaction of the sender whose pending ones have the lowest price among them, and that price.
-    fn cheapest_tail(&self, except: Address) -> Option<(u128, Item)> {
-        let tails = self.senders().into_iter().filter(|sender| *sender != except).filter_map(|sender| {
-            let pending = self.pending(sender);
-            let last = *pending.last().filter(|_| pending.len() > self.protected_of(sender).len())?;
-            Some((pending.iter().map(|item| item.fee).min()?, last.clone()))
-        });
-        tails.min_by_key(|(price, last)| (*price, Reverse(last.sequence), last.sender))
-    }
-
-    fn restore(&mut self, victims: Vec<(AccountState, Item)>) {
-        for (account, item) in victims.into_iter().rev() {
-            let sender = item.sender;
-            self.accounts.insert(sender, account);
-            self.items.push(item);
-            self.settle(sender);
-        }
     }
 
     /// Fails when the pool holds something else, or sees it otherwise.
@@ -359,4 +307,13 @@ impl Naive {
             assert_eq!(queue.totals().protected, self.protected_of(*sender).len(), "{at}: protected of {sender}");
         }
     }
+}
+
+fn authorities_of(transaction: &RecoveredTransaction) -> BTreeSet<Address> {
+    let list = transaction.transaction().authorization_list().unwrap_or_default();
+    let signer = |signed: &SignedAuthorization| {
+        let (signature, hash) = (signed.signature().unwrap(), signed.signature_hash());
+        signature.recover_address_from_prehash(&hash).unwrap()
+    };
+    list.iter().map(signer).collect()
 }

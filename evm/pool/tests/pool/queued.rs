@@ -1,6 +1,6 @@
 //! What cannot be executed yet: its bounds, that it goes first, and that it does not count against the balance.
 
-use crate::support::{Accounts, GWEI, RICH, best, cheap, pool, stranger, unsigned};
+use crate::support::{Accounts, GWEI, RICH, best, cheap, large, pool, stranger, unsigned};
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, TxKind, U256};
 use bttc_pool::{DropReason, Error, Pool, PoolConfig};
@@ -11,6 +11,10 @@ const COIN: u128 = 1_000_000_000_000_000_000;
 
 fn add(pool: &Pool, accounts: &Accounts, transaction: Arc<RecoveredTransaction>) -> Result<bool, Error> {
     pool.add(transaction, false, 0, accounts).map(|added| added.pending)
+}
+
+fn nonces(transactions: &[Arc<RecoveredTransaction>]) -> Vec<u64> {
+    transactions.iter().map(|transaction| transaction.nonce()).collect()
 }
 
 fn sending(sender: Address, nonce: u64, value: u128) -> Arc<RecoveredTransaction> {
@@ -138,7 +142,8 @@ fn what_is_queued_does_not_count_against_the_balance_of_what_fills_the_gap() {
     assert!(matches!(add(&pool, &accounts, sending(sender, 3, COIN)), Err(Error::InsufficientFunds { .. })));
     // Money comes in: both can be executed.
     accounts.set(sender, 0, 2 * COIN);
-    pool.on_block(&[], [sender], &accounts).unwrap();
+    assert_eq!(nonces(&pool.on_block(&[], [sender], &accounts).unwrap()), [1, 2], "who watches the pool hears of them");
+    assert!(pool.on_block(&[], [sender], &accounts).unwrap().is_empty(), "and once only");
     assert_eq!(pool.next_nonce(&sender), Some(3));
     assert_eq!(best(&pool, 1), [(sender, 0), (sender, 1), (sender, 2)]);
     // It goes again: the second one is more than all there is.
@@ -148,6 +153,56 @@ fn what_is_queued_does_not_count_against_the_balance_of_what_fills_the_gap() {
         matches!(pool.dropped(&later.hash()), Some(DropReason::Invalid(reason)) if reason.contains("insufficient"))
     );
     assert_eq!((pool.status().pending, pool.status().queued), (1, 1));
+}
+
+#[test]
+fn what_a_changed_account_makes_executable_is_told_with_the_next_transaction_that_is_taken() {
+    let (pool, accounts) = pool(PoolConfig::default());
+    let (sender, other, fee) = (stranger(0), stranger(1), 21_000 * GWEI);
+    accounts.set(sender, 0, COIN);
+    accounts.set(other, 0, COIN);
+    add(&pool, &accounts, sending(sender, 1, COIN - fee)).unwrap();
+    add(&pool, &accounts, sending(sender, 0, 0)).unwrap();
+    // Money comes in, and is seen first with a transaction that is refused.
+    accounts.set(sender, 0, 2 * COIN);
+    assert_eq!(add(&pool, &accounts, sending(sender, 0, 0)), Err(Error::AlreadyKnown));
+    assert!(matches!(add(&pool, &accounts, sending(sender, 2, 3 * COIN)), Err(Error::InsufficientFunds { .. })));
+    assert_eq!(best(&pool, 1), [(sender, 0), (sender, 1)]);
+    let added = pool.add(sending(other, 5, 0), false, 0, &accounts).unwrap();
+    assert!(!added.pending);
+    assert_eq!(nonces(&added.promoted), [1]);
+    assert!(pool.on_block(&[], [sender, other], &accounts).unwrap().is_empty());
+}
+
+/// Eight transactions of about 120 kB behind a gap, each of another sender, fill the share's bytes; its places are
+/// taken by senders with two small ones each.
+#[test]
+fn few_large_ones_that_fill_the_bytes_do_not_push_many_small_ones_out() {
+    let config = PoolConfig { max_transactions: 10_000, max_bytes: 10_000_000, ..PoolConfig::default() };
+    let (pool, accounts) = pool(config);
+    let add = |number: u64, transaction| {
+        accounts.set(stranger(number), 0, 1_000 * RICH);
+        add(&pool, &accounts, transaction)
+    };
+    let gapped = |number: u64, nonce| cheap(stranger(number), nonce, 3 * GWEI);
+    for number in 0..8 {
+        assert_eq!(add(number, large(stranger(number), 1, 10 * GWEI, 120_000)), Ok(false));
+    }
+    let mut honest = 100;
+    while pool.status().bytes < 999_700 {
+        for nonce in [1, 2] {
+            assert_eq!(add(honest, gapped(honest, nonce)), Ok(false));
+        }
+        honest += 1;
+    }
+    let before = pool.len();
+    assert_eq!(add(1_000, cheap(stranger(1_000), 1, 2 * GWEI)), Ok(false));
+    assert_eq!(add(1_001, cheap(stranger(1_001), 1, 2 * GWEI)), Ok(false));
+    assert!(pool.content(Some(stranger(1_001))).len() == 1 && pool.len() == before + 1, "one large one went");
+    assert_eq!((0..8).filter(|number| pool.content(Some(stranger(*number))).is_empty()).count(), 1);
+    assert!((100..honest).all(|number| pool.content(Some(stranger(number))).len() == 2), "and none of the small ones");
+    // A large one takes the place of no small ones, whatever it offers.
+    assert_eq!(add(1_002, large(stranger(1_002), 1, 1_000 * GWEI, 121_000)), Err(Error::QueuedFull));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What an operation costs does not depend on who filled the pool, nor with what.
 
-use crate::support::{Accounts, GWEI, RICH, cheap, pool, stranger, transfer};
+use crate::support::{Accounts, GWEI, RICH, cheap, pool, stranger, tipping, transfer};
 use bttc_pool::{Pool, PoolConfig};
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,14 @@ fn assert_not_slower(worst: Duration, harmless: Duration) {
     assert!(worst < harmless * SLOWER + NOISE, "{worst:?} against {harmless:?}");
 }
 
-/// 25 senders with 4,000 transactions each at the lowest price, the last one of each at `last`.
-fn full(last: u128) -> (Pool, Accounts) {
+/// So many senders with as many transactions each as fill the pool at the lowest price, the last one of each at `last`.
+fn full(senders: u64, last: u128) -> (Pool, Accounts) {
     let (pool, accounts) = pool(PoolConfig::default());
-    for number in 0..25 {
+    let each = 100_000 / senders;
+    for number in 0..senders {
         accounts.set(stranger(number), 0, 1_000 * RICH);
-        for nonce in 0..4_000 {
-            let fee = if nonce == 3_999 { last } else { GWEI };
+        for nonce in 0..each {
+            let fee = if nonce == each - 1 { last } else { GWEI };
             pool.add(cheap(stranger(number), nonce, fee), false, 0, &accounts).unwrap();
         }
     }
@@ -35,10 +36,10 @@ fn full(last: u128) -> (Pool, Accounts) {
 
 /// 1,000 newcomers, each with one transaction.
 fn newcomers(pool: &Pool, accounts: &Accounts, fee: u128) -> (Duration, usize) {
-    for number in 1_000..2_000 {
+    for number in 10_000..11_000 {
         accounts.set(stranger(number), 0, RICH);
     }
-    let transactions: Vec<_> = (1_000..2_000).map(|number| cheap(stranger(number), 0, fee)).collect();
+    let transactions: Vec<_> = (10_000..11_000).map(|number| cheap(stranger(number), 0, fee)).collect();
     let mut taken = 0;
     let time = time(|| {
         for transaction in transactions {
@@ -51,18 +52,23 @@ fn newcomers(pool: &Pool, accounts: &Accounts, fee: u128) -> (Duration, usize) {
 #[test]
 fn a_last_transaction_at_a_high_price_neither_shields_a_sender_nor_costs_a_search() {
     let (harmless, taken) = {
-        let (pool, accounts) = full(GWEI);
+        let (pool, accounts) = full(2_000, GWEI);
         newcomers(&pool, &accounts, 2 * GWEI)
     };
     assert_eq!(taken, 1_000);
-    let (pool, accounts) = full(1_000 * GWEI);
+    let (pool, accounts) = full(2_000, 1_000 * GWEI);
     let (worst, taken) = newcomers(&pool, &accounts, 2 * GWEI);
     assert_eq!(taken, 1_000, "what must be included after a cheap one is worth no more than it");
     assert_not_slower(worst, harmless);
     // Refusals are no searches either.
-    let (refusals, taken) = newcomers(&full(1_000 * GWEI).0, &accounts, GWEI);
+    let (refusals, taken) = newcomers(&full(2_000, 1_000 * GWEI).0, &accounts, GWEI);
     assert_eq!(taken, 0);
     assert_not_slower(refusals, harmless);
+    // Nor is it one where few senders have thousands each.
+    let (pool, accounts) = full(25, 1_000 * GWEI);
+    let (worst, taken) = newcomers(&pool, &accounts, GWEI);
+    assert_eq!(taken, 1_000, "what is beyond a sender's first ones goes whatever it offers");
+    assert_not_slower(worst, harmless);
 }
 
 #[test]
@@ -101,6 +107,40 @@ fn many_senders_below_the_base_fee_cost_the_builder_nothing() {
         }
     });
     assert_not_slower(found, harmless);
+}
+
+/// Half of the senders lead the index by tip with fee caps that leave nothing of it, the others lead the index by fee
+/// cap with low tips; an honest one is behind all of them in both.
+#[test]
+fn senders_that_lead_one_index_each_do_not_make_the_builder_look_at_all() {
+    const BASE_FEE: u64 = 3_000_000_000;
+    for below in [0, 1] {
+        let (pool, accounts) = pool(PoolConfig { max_transactions: 200_000, ..PoolConfig::default() });
+        let add = |number: u64, fee: u128, tip: u128| {
+            accounts.set(stranger(number), 0, 1_000 * RICH);
+            pool.add(tipping(stranger(number), 0, fee, tip), false, 0, &accounts).unwrap();
+        };
+        for number in 0..50_000 {
+            let fee = u128::from(BASE_FEE) + 1 - 2 * below;
+            add(number, fee, fee);
+            add(50_000 + number, 1_000 * GWEI, 1);
+        }
+        add(100_000, 5 * GWEI, 2 * GWEI);
+        let mut best = pool.best(BASE_FEE);
+        let mut position = 0;
+        for (before, round) in (0..16).map(|round| (round * 4_096, round)) {
+            assert!(best.looks() <= before, "{} looks for {round}", best.looks());
+            if best.next_best().is_some_and(|transaction| transaction.sender() == stranger(100_000)) {
+                position = round;
+            }
+        }
+        assert!(position > 0, "the one that pays most comes among the first few");
+        // None is forgotten by it, nor given twice.
+        let rest = std::iter::from_fn(|| best.next_best()).count();
+        let executable = if below == 0 { 100_001 } else { 50_001 };
+        assert_eq!(rest + 16, executable);
+        assert!(best.looks() <= executable, "each is looked at once");
+    }
 }
 
 #[test]

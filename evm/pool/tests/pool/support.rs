@@ -16,8 +16,13 @@ pub(crate) struct Accounts(Mutex<HashMap<Address, AccountState>>);
 
 impl Accounts {
     pub(crate) fn set(&self, address: Address, nonce: u64, balance: u128) {
-        let state = AccountState { nonce, balance: U256::from(balance), contract: false };
+        let state = AccountState { nonce, balance: U256::from(balance), contract: false, delegated: false };
         self.0.lock().unwrap().insert(address, state);
+    }
+
+    /// The account's code is a delegation from now on, or no longer.
+    pub(crate) fn delegate(&self, address: Address, delegated: bool) {
+        self.0.lock().unwrap().entry(address).or_default().delegated = delegated;
     }
 }
 
@@ -74,20 +79,41 @@ pub(crate) fn stranger(number: u64) -> Address {
 
 /// A transaction of a sender without a key.
 pub(crate) fn unsigned(sender: Address, transaction: TxEip1559) -> Arc<RecoveredTransaction> {
-    // Nobody's signature; the sender in it keeps the hashes apart.
-    let signature = Signature::new(U256::from_be_slice(sender.as_slice()), U256::ONE, false);
+    // Nobody's signature, as long as a real one; the sender in it keeps the hashes apart.
+    let long = U256::ONE << 254;
+    let signature = Signature::new(long | U256::from_be_slice(sender.as_slice()), long, false);
     Arc::new(RecoveredTransaction::with_sender(Transaction::from(transaction.into_signed(signature)), sender))
 }
 
 /// A transfer of nothing with the whole fee cap as its tip.
 pub(crate) fn cheap(sender: Address, nonce: u64, fee: u128) -> Arc<RecoveredTransaction> {
+    tipping(sender, nonce, fee, fee)
+}
+
+/// A transfer of nothing.
+pub(crate) fn tipping(sender: Address, nonce: u64, fee: u128, tip: u128) -> Arc<RecoveredTransaction> {
     let transaction = TxEip1559 {
         chain_id: 1337,
         nonce,
         gas_limit: 21_000,
         max_fee_per_gas: fee,
+        max_priority_fee_per_gas: tip,
+        to: TxKind::Call(Address::ZERO),
+        ..TxEip1559::default()
+    };
+    unsigned(sender, transaction)
+}
+
+/// A transaction with so many bytes of input and the whole fee cap as its tip.
+pub(crate) fn large(sender: Address, nonce: u64, fee: u128, bytes: usize) -> Arc<RecoveredTransaction> {
+    let transaction = TxEip1559 {
+        chain_id: 1337,
+        nonce,
+        gas_limit: 1 << 24,
+        max_fee_per_gas: fee,
         max_priority_fee_per_gas: fee,
         to: TxKind::Call(Address::ZERO),
+        input: vec![1; bytes].into(),
         ..TxEip1559::default()
     };
     unsigned(sender, transaction)

@@ -6,7 +6,7 @@ use crate::world::World;
 use alloy_primitives::{B256, keccak256};
 use bttc_engine::{BlocksRequest, Input, Message, Output, Verdict, encode_blocks};
 use bttc_network::{Arrival, Consequence, Judged, Lane, Verdict as NetworkVerdict};
-use bttc_node::{HeadAccounts, certified_blocks, judge_transaction, lane_of, useless};
+use bttc_node::{HeadAccounts, certified_blocks, judge_transaction, lane_of, wasted};
 use bttc_pool::Error as PoolError;
 use bttc_types::RecoveredTransaction;
 use rand::seq::IndexedRandom;
@@ -42,6 +42,8 @@ impl World {
         }
         let Some(running) = &mut self.nodes[index].running else { return Vec::new() };
         running.router.add_peer(peer as u64, peer_id(peer), false, time / 1_000);
+        // Simulated nodes are no neighbours.
+        running.useless.connected(peer as u64, peer as u64);
         let greet = running.router.may_greet(peer as u64, time / 1_000);
         let validator = self.nodes.get(peer).map(|node| node.key.address());
         let connected = Input::PeerConnected { peer: peer as u64, validator, greet };
@@ -155,10 +157,8 @@ impl World {
         match self.add_to_pool(index, &transaction, false, time) {
             Ok(()) => NetworkVerdict::Accept,
             Err(error) => {
-                if useless(&error)
-                    && let Some(running) = &mut self.nodes[index].running
-                {
-                    running.useless.charge(from as u64, now_ms);
+                if let Some(running) = &mut self.nodes[index].running {
+                    (0..wasted(&error, &transaction)).for_each(|_| running.useless.charge(from as u64, now_ms));
                 }
                 NetworkVerdict::Ignore
             }
@@ -177,7 +177,7 @@ impl World {
         let Some(running) = &mut self.nodes[index].running else { return Ok(()) };
         let accounts = HeadAccounts(Arc::clone(&running.application.executor));
         let added = running.application.pool.add(Arc::clone(transaction), local, clock.wall_ms, &accounts)?;
-        if added.pending && !std::mem::replace(&mut running.told_waiting, true) {
+        if (added.pending || !added.promoted.is_empty()) && !std::mem::replace(&mut running.told_waiting, true) {
             let outputs = self.input(index, Input::TransactionsWaiting, time);
             self.perform(index, outputs, time);
         }
