@@ -119,7 +119,7 @@ fn listening_does_not_end_in_the_middle_of_catching_up() {
         network.now.mono_ms += 10;
         network.input(3, Input::Tick);
         network.work.clear();
-        if network.now.mono_ms % 2_000 == 0 {
+        if network.now.mono_ms.is_multiple_of(2_000) {
             claims(&mut network, 2);
         }
         assert!(is_listening(&network, 3), "{:?}", signing(&network, 3));
