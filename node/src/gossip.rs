@@ -257,7 +257,7 @@ pub(crate) async fn route(
                 EngineEvent::Input(Input::PeerGone(peer))
             }
             Incoming::Status { peer, height } => EngineEvent::Input(Input::PeerStatus { peer, height }),
-            Incoming::Request { peer, id, bytes } => {
+            Incoming::Request { peer, id, bytes, asker } => {
                 let request = match PeerRequest::decode(&bytes) {
                     Ok(request) => request,
                     Err(error) => {
@@ -272,6 +272,10 @@ pub(crate) async fn route(
                 let (network, executor, snapshots) = (network.clone(), Arc::clone(&executor), Arc::clone(&snapshots));
                 tokio::spawn(async move {
                     let place = queue.acquire_owned().await;
+                    // Whoever asks and hangs up has others wait for nothing.
+                    if asker.strong_count() == 0 {
+                        return;
+                    }
                     let work = move || network.respond(id, answer(&executor, &snapshots, &request));
                     if let Err(error) = tokio::task::spawn_blocking(work).await {
                         tracing::error!(%error, "answering a peer failed");

@@ -136,7 +136,7 @@ async fn run(
                 Incoming::Message { peer, lane, number, bytes } => {
                     network.verdict(peer, lane, number, bytes, Verdict::Ignore);
                 }
-                Incoming::Request { peer, id, bytes } => match PeerRequest::decode(&bytes) {
+                Incoming::Request { peer, id, bytes, .. } => match PeerRequest::decode(&bytes) {
                     Ok(request) => network.respond(id, no_answer(&request)),
                     Err(error) => network.fault(peer, error.to_string()),
                 },

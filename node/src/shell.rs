@@ -122,9 +122,6 @@ impl Shell {
     }
 
     fn on_message(&mut self, peer: u64, lane: Lane, number: Ticket, bytes: Vec<u8>) -> Vec<Output> {
-        if number.is_void() {
-            return Vec::new();
-        }
         let (verdict, outputs) = match Message::decode(&bytes) {
             Ok(message) if lane_of(&message) == lane => self.engine.handle_message(message, clock::now()),
             Ok(_) => (Verdict::Reject("a message in the wrong lane".into()), Vec::new()),

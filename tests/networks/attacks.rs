@@ -62,8 +62,9 @@ impl Attack {
     }
 }
 
-/// Sessions that one identity may get before it is banned: rejected messages cost 25 of 100 points, three are sent in each.
-const SESSIONS_BEFORE_BAN: usize = 4;
+/// Sessions that one identity may get before it is banned: rejected messages cost 25 of 100 points, three are sent in each, and until the
+/// verdicts are there it may open three streams at once and one in two seconds.
+const SESSIONS_BEFORE_BAN: usize = 6;
 /// Sessions a second that one identity may get by opening streams again.
 const SESSIONS_PER_SECOND: usize = 1;
 /// Greetings that [`IDENTITIES`] new identities from one address may cost a node.

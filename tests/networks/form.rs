@@ -18,6 +18,8 @@ pub(crate) struct Form {
     pub(crate) validators: usize,
     pub(crate) attack: Duration,
     pub(crate) baseline: Duration,
+    /// Before and after a validator is started anew.
+    pub(crate) settle: Duration,
     pub(crate) rate: u32,
     pub(crate) senders: usize,
     /// Accounts, and transactions of each, behind a gap.
@@ -56,6 +58,7 @@ impl Form {
                 floor: Duration::ZERO,
                 attack: Duration::from_secs(seconds),
                 baseline: Duration::from_secs(seconds),
+                settle: Duration::from_secs(5),
                 rate: number("BTTC_HOSTILE_RATE").unwrap_or(500) as u32,
                 senders: 1_000,
                 gapped: (32, 4_095),
@@ -69,6 +72,7 @@ impl Form {
                 floor: Duration::from_secs(1),
                 attack: Duration::from_millis(1_500),
                 baseline: Duration::from_secs(5),
+                settle: Duration::from_secs(1),
                 rate: 40,
                 senders: 200,
                 gapped: (2, 1_500),
@@ -102,7 +106,7 @@ impl Form {
     /// How long transactions can be sent for: longer than the run should take.
     pub(crate) fn longest(&self) -> Duration {
         let attacks = (self.attack + Duration::from_secs(5)) * self.attacks.len() as u32;
-        self.baseline + attacks + 2 * RETURN
+        self.baseline + attacks + 2 * (RETURN + self.settle)
     }
 }
 

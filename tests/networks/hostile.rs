@@ -9,6 +9,7 @@ use crate::stranger::Victim;
 use crate::town::Town;
 use alloy_primitives::B256;
 use bttc_bench::load::{self, Answer, Sender, Sent, Terms, Transfer};
+use bttc_bench::process::usage;
 use bttc_bench::tally;
 use bttc_bench::watch::Watch;
 use bttc_types::SigningDomain;
@@ -67,10 +68,11 @@ impl Handed {
 async fn prepare(town: &Town, accounts: &Accounts, form: &Form, users: Handed) -> (Ground, Arc<AtomicU64>) {
     let genesis = town.cluster.members[0].genesis_hash();
     let terms = form.terms();
-    let mut victims = Vec::new();
-    for member in &town.cluster.members {
-        victims.push(Victim::ask(&member.name, &member.multiaddress(), terms.chain_id, genesis).await);
-    }
+    // The sentry is the last one, and takes strangers.
+    let sentry = town.cluster.members.last().unwrap();
+    let asked = Victim::ask(&sentry.name, &sentry.multiaddress(), terms.chain_id, genesis).await;
+    let victims =
+        town.cluster.members.iter().map(|member| asked.beside(&member.name, &member.multiaddress())).collect();
     // They wait for as long as the network runs.
     let mut markers = HashMap::new();
     for nonce in 1..=8 {
@@ -126,21 +128,33 @@ async fn suffer(
         })
         .map(|(_, victim)| victim.clone())
         .collect();
+    let cpu = (town.cpu_seconds(), usage(std::process::id()).map_or(0.0, |usage| usage.cpu_seconds));
     let raid: Raid = attacks::launch(attack, ground, &victims);
     tokio::time::sleep(form.attack).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     while !raid.is_under_way() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // A validator that is away makes heights take longer by itself.
     let window = Window { name: attack.name(), from, to: Instant::now() };
-    let mut wrong = if restarts { Vec::from_iter(town.restart().await) } else { Vec::new() };
+    let spent = town.cpu_seconds() - cpu.0;
+    let own = usage(std::process::id()).map_or(0.0, |usage| usage.cpu_seconds) - cpu.1;
+    let mut wrong = Vec::new();
+    if restarts {
+        // A validator that is away makes heights take longer by itself: not those of this window, nor of the next.
+        tokio::time::sleep(form.settle).await;
+        wrong.extend(town.restart().await);
+        tokio::time::sleep(form.settle).await;
+    }
     if !raid.is_under_way() {
         wrong.push("the attack did not come to what it is about".into());
     }
     let after = town.look().await;
     wrong.extend(raid.violations());
-    eprintln!("{}: {}", attack.name(), raid.summary());
+    eprintln!(
+        "{}: {}; CPU {spent:.1} s of the nodes, {own:.1} s of strangers and users",
+        attack.name(),
+        raid.summary()
+    );
     drop(raid);
     wrong.extend(town.compare(&before, &after, growth, restarts));
     (window, wrong)

@@ -60,25 +60,25 @@ pub(crate) fn smaller_than(id: PeerId) -> Keypair {
 impl Victim {
     /// Asks a node what its protocols are called.
     pub(crate) async fn ask(name: &str, address: &str, chain_id: u64, genesis: B256) -> Self {
-        let address: Multiaddr = address.parse().unwrap();
-        let id = address
-            .iter()
-            .find_map(|part| match part {
-                libp2p::multiaddr::Protocol::P2p(id) => Some(id),
-                _ => None,
-            })
-            .expect("the address ends with an identity");
+        let (address, id) = parse(address);
         let mut swarm = swarm(smaller_than(id));
         swarm.dial(address.clone()).unwrap();
         let search = async {
             loop {
-                let event = swarm.select_next_some().await;
-                if let SwarmEvent::Behaviour(PoliteEvent::Identify(identify::Event::Received { info, .. })) = event {
-                    return info.protocols;
+                match swarm.select_next_some().await {
+                    SwarmEvent::Behaviour(PoliteEvent::Identify(identify::Event::Received { info, .. })) => {
+                        return info.protocols;
+                    }
+                    // Who takes no strangers may close the connection before it has said what it speaks.
+                    SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        swarm.dial(address.clone()).unwrap();
+                    }
+                    _ => {}
                 }
             }
         };
-        let protocols = tokio::time::timeout(PATIENCE, search).await.expect("the node says what it speaks");
+        let protocols = tokio::time::timeout(2 * PATIENCE, search).await.expect("the node says what it speaks");
         let named = |prefix: &str| {
             let found = protocols.iter().map(ToString::to_string).find(|protocol| protocol.starts_with(prefix));
             found.unwrap_or_else(|| panic!("{name} has no protocol {prefix}: {protocols:?}"))
@@ -86,6 +86,22 @@ impl Victim {
         let (gossip, blocks) = (named("/bttc/gossip/"), named("/bttc/blocks/"));
         Self { name: name.to_owned(), address, id, gossip, blocks, chain_id, genesis }
     }
+
+    /// Another node of the same network, which may take no strangers and tell them nothing.
+    pub(crate) fn beside(&self, name: &str, address: &str) -> Self {
+        let (address, id) = parse(address);
+        Self { name: name.to_owned(), address, id, ..self.clone() }
+    }
+}
+
+/// An address that ends with an identity, and that.
+fn parse(address: &str) -> (Multiaddr, PeerId) {
+    let address: Multiaddr = address.parse().unwrap();
+    let id = address.iter().find_map(|part| match part {
+        libp2p::multiaddr::Protocol::P2p(id) => Some(id),
+        _ => None,
+    });
+    (address, id.expect("the address ends with an identity"))
 }
 
 /// A connection to a victim, which ends with the value.

@@ -89,6 +89,11 @@ impl Town {
         looks
     }
 
+    /// CPU seconds of all nodes since they were started.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        self.cluster.members.iter().filter_map(|member| usage(member.pid()).ok()).map(|usage| usage.cpu_seconds).sum()
+    }
+
     /// RPC addresses of the nodes that users send to.
     pub(crate) fn rpcs(&self) -> Vec<String> {
         let members = self.cluster.members.iter().enumerate();

@@ -6,8 +6,8 @@ use crate::router::{PeerId64, Verdict};
 use alloy_primitives::{Address, B256};
 use libp2p::{Multiaddr, PeerId};
 use parking_lot::RwLock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
 
 /// Number of a request or of an answer that is awaited.
@@ -52,6 +52,8 @@ pub enum Incoming {
         id: RequestId,
         /// The bytes.
         bytes: Vec<u8>,
+        /// Gone when the peer does not wait for the answer any more.
+        asker: Weak<()>,
     },
     /// The answer to our request.
     Response {

@@ -34,12 +34,14 @@ struct Ledger {
     given_up: Vec<u32>,
     held: usize,
     limit: usize,
+    most_streams: usize,
 }
 
 impl Holdings {
-    /// Nothing is held; at most `limit` bytes may be, [`FRAME`] for each frame included.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Mutex::new(Ledger { streams: HashMap::new(), given_up: Vec::new(), held: 0, limit })))
+    /// Nothing is held; at most `limit` bytes may be, [`FRAME`] for each frame included, of so many streams.
+    pub(crate) fn new(limit: usize, most_streams: usize) -> Self {
+        let (streams, given_up) = (HashMap::new(), Vec::new());
+        Self(Arc::new(Mutex::new(Ledger { streams, given_up, held: 0, limit, most_streams })))
     }
 
     /// A stream begins.
@@ -88,6 +90,13 @@ impl Ledger {
     fn arrived(&mut self, header: Header) -> io::Result<()> {
         if matches!(header.kind, DATA | WINDOW_UPDATE) && header.flags & OPENS != 0 {
             self.streams.entry(header.stream).or_default();
+            // The multiplexer refuses a stream that it does not want and reads on.
+            if self.streams.len() > self.most_streams {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the peer opens more streams than there may be",
+                ));
+            }
         }
         if header.body() == 0 || header.flags & RESETS != 0 {
             return Ok(());
@@ -226,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_came_is_held_until_it_is_read_however_it_is_cut() {
-        let (holdings, mut headers) = (Holdings::new(1 << 20), Headers::default());
+        let (holdings, mut headers) = (Holdings::new(1 << 20, 100), Headers::default());
         let mut bytes = frame(WINDOW_UPDATE, OPENS, 1, 1_000);
         bytes.extend(frame(DATA, 0, 1, 300));
         bytes.extend(frame(DATA, OPENS, 3, 5));
@@ -249,9 +258,19 @@ mod tests {
         assert_eq!((held(&holdings), holdings.0.lock().streams.len()), (0, 1));
     }
 
+    /// Of the wrong parity, say, or more than are accepted: no stream of ours is dropped for them.
+    #[test]
+    fn streams_that_the_multiplexer_refuses_are_bounded() {
+        let (holdings, mut headers) = (Holdings::new(1 << 20, 100), Headers::default());
+        let open = |stream| frame(WINDOW_UPDATE, OPENS, stream, 0);
+        let taken =
+            (1..1_000_000).take_while(|stream| feed(&holdings, &mut headers, &open(2 * stream)).is_ok()).count();
+        assert_eq!(taken, 100);
+    }
+
     #[test]
     fn frames_of_one_byte_are_no_way_to_hold_more() {
-        let (holdings, mut headers) = (Holdings::new(1 << 20), Headers::default());
+        let (holdings, mut headers) = (Holdings::new(1 << 20, 100), Headers::default());
         holdings.opened(2);
         let one = frame(DATA, 0, 2, 1);
         let taken = (0..1_000_000).take_while(|_| feed(&holdings, &mut headers, &one).is_ok()).count();

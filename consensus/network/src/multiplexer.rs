@@ -16,10 +16,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use yamux::{Config, Connection, ConnectionError, Mode};
 
+/// Streams that are over are forgotten a moment later: so many times those that may be open may be known.
+const SLACK: usize = 4;
+
 /// Makes connections into [`Muxer`]s.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Multiplexer {
-    /// Streams of one connection, both directions. The connection ends when there is one more.
+    /// Streams of one connection, both directions. One more is refused, and too many of those end the connection.
     pub(crate) streams: usize,
     /// Bytes that one connection may hold unread: 256 KiB for each stream at least, which is where every window begins.
     pub(crate) held: usize,
@@ -30,7 +33,7 @@ impl Multiplexer {
         let mut config = Config::default();
         config.set_max_num_streams(self.streams);
         config.set_max_connection_receive_window(Some(self.held));
-        let holdings = Holdings::new(self.held);
+        let holdings = Holdings::new(self.held, SLACK * self.streams);
         let connection = Connection::new(Counted::new(io, holdings.clone()), config, mode);
         Muxer { connection, holdings, arrived: VecDeque::new(), waker: None }
     }

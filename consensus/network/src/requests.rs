@@ -7,11 +7,14 @@ use crate::service::Service;
 use libp2p::PeerId;
 use libp2p::request_response::{Event, InboundRequestId, Message, OutboundRequestId, ResponseChannel};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A peer's request whose answer the node has not given yet.
 struct Awaiting {
     channel: ResponseChannel<Vec<u8>>,
     request: InboundRequestId,
+    /// Goes with this: then nobody needs the answer.
+    _asker: Arc<()>,
 }
 
 /// What is asked and not answered yet.
@@ -57,7 +60,7 @@ impl Service {
     /// Gives a peer the node's answer. The peer's place is taken until the answer is sent: whoever does not read gets
     /// nothing more. A channel that is dropped tells the peer that there is no answer.
     pub(crate) fn answer(&mut self, id: RequestId, bytes: Vec<u8>) {
-        let Some(Awaiting { channel, request }) = self.requests.awaiting.remove(&id) else { return };
+        let Some(Awaiting { channel, request, .. }) = self.requests.awaiting.remove(&id) else { return };
         if self.requests.answers.send(&request, bytes.len()) {
             let _ = self.swarm.behaviour_mut().blocks.send_response(channel, bytes);
         }
@@ -95,8 +98,10 @@ impl Service {
         }
         let number = self.requests.next;
         self.requests.next += 1;
-        if self.incoming.try_send(Incoming::Request { peer, id: number, bytes }).is_ok() {
-            self.requests.awaiting.insert(number, Awaiting { channel, request });
+        let alive = Arc::new(());
+        let asker = Arc::downgrade(&alive);
+        if self.incoming.try_send(Incoming::Request { peer, id: number, bytes, asker }).is_ok() {
+            self.requests.awaiting.insert(number, Awaiting { channel, request, _asker: alive });
             self.requests.numbers.insert(request, number);
         }
         // Otherwise the channel is dropped, and with the event that tells so the place is free again.

@@ -20,8 +20,12 @@ const OFFERS_MS: u64 = 2_000;
 const ASK_AGAIN_MS: u64 = 5_000;
 /// How long nothing of the pivot comes before another is taken.
 const ABANDON_MS: u64 = 30_000;
-/// In this time at least so many bytes of the pivot come, or another is taken: a piece now and then is not enough.
-const PACE: (u64, u64) = (120_000, 256 << 10);
+/// In each such time so many bytes of the pivot come, or another is taken: a piece now and then is not enough.
+const PACE_MS: u64 = 120_000;
+/// At first ...
+const PACE_BYTES: u64 = 256 << 10;
+/// ... twice as many each time, while another is offered, up to these, which a slow line carries.
+const MOST_PACE_BYTES: u64 = 4 << 20;
 /// Requests to one source at a time: one is on its way while the other is worked on.
 const WINDOW: usize = 2;
 /// How long a source rests after its first failure; doubled with each further one.
@@ -137,11 +141,13 @@ struct Pace {
     /// Since when bytes are counted.
     since: u64,
     bytes: u64,
+    /// How many there must be at its end.
+    least: u64,
 }
 
 impl Pace {
     fn new(now: u64) -> Self {
-        Self { moved_at: now, since: now, bytes: 0 }
+        Self { moved_at: now, since: now, bytes: 0, least: PACE_BYTES }
     }
 
     fn came(&mut self, bytes: usize, now: u64) {
@@ -151,12 +157,12 @@ impl Pace {
 
     /// Whether it comes too slowly to be worth waiting for, if there is another.
     fn is_too_slow(&mut self, now: u64) -> bool {
-        let (time, least) = PACE;
-        if now.saturating_sub(self.since) >= time {
-            if self.bytes < least {
+        if now.saturating_sub(self.since) >= PACE_MS {
+            if self.bytes < self.least {
                 return true;
             }
-            (self.since, self.bytes) = (now, 0);
+            let least = self.least.saturating_mul(2).min(MOST_PACE_BYTES);
+            (self.since, self.bytes, self.least) = (now, 0, least);
         }
         now.saturating_sub(self.moved_at) > ABANDON_MS
     }

@@ -73,13 +73,10 @@ fn invalid_for_ever(error: &PoolError) -> bool {
 }
 
 /// Whether a refusal by the pool means that the transaction's work, the recovery of its sender, was for nothing and cost
-/// its sender nothing. What this node has already, or cannot judge, is no such; nor is a further transaction of a delegated
-/// account: which one comes first is another at every honest node.
+/// its sender nothing. What this node has already, or cannot judge, is no such. Honest nodes disagree about some of it: the common
+/// budget is there for that.
 fn useless(error: &PoolError) -> bool {
-    !matches!(
-        error,
-        PoolError::AlreadyKnown | PoolError::State(_) | PoolError::InFlightLimit(_) | PoolError::AuthorityReserved(_)
-    )
+    !matches!(error, PoolError::AlreadyKnown | PoolError::State(_))
 }
 
 /// How many recoveries of signers a transaction that the pool refuses has cost for nothing: that of its sender if it was
