@@ -131,7 +131,8 @@ impl Ticket {
         Self { number, open: true, place, commands }
     }
 
-    /// Whether its sender has been banned since the message came: whoever holds it should drop it unread.
+    /// Whether its sender has been banned since the message came: whoever has many of them may drop it unread. Few are judged,
+    /// because some may be what the peer passed on of others.
     pub fn is_void(&self) -> bool {
         self.place.inflow.is_void()
     }
